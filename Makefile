@@ -1,0 +1,39 @@
+# Two commands do everything from an empty clone: `make demo` and `make test`.
+# Any Python >= 3.11 will do; all that is installed goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.ready
+PIP_QUIET := --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+help:  ## what can be done here
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "obskit needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "setting up .venv (once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[demo,test,check,bench]'
+	@touch $@
+
+demo: $(STAMP)  ## start the shop, put load on it, and answer why p99 is high
+	@$(BIN)/python -m examples.shop.demo
+
+test: $(STAMP)  ## the whole test suite, with branch coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing
+
+check: $(STAMP)  ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)  ## benchmarks against the peers, beside the budgets
+	@$(BIN)/python -m benchmarks
+
+clean:  ## remove the environment and what runs left behind
+	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,104 @@
+"""What may stand in an operation's fields: bounded, clean values under names that do not collide.
+
+Every signal reads the same dict, so a value is made safe once, when it enters: flattened, truncated, redacted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from obskit.semconv import RESERVED_FIELDS, RESERVED_PREFIX
+
+Value = str | bool | int | float | list[str] | list[bool] | list[int] | list[float]
+"""What a field can hold (https://opentelemetry.io/docs/specs/otel/common/#attribute)."""
+
+_SCALARS = (str, bool, int, float)
+_INT64 = 1 << 63
+_MAX_DEPTH = 8
+
+
+class FieldPolicy:
+    """How fields enter an operation.
+
+    Args:
+        redact: maps (name, value) of a clean field to the value that may leave the process.
+        max_fields: how many fields an operation may hold; more are dropped and counted.
+        max_length: characters a string keeps; the rest is cut.
+    """
+
+    __slots__ = ("_collisions", "max_fields", "max_length", "redact")
+
+    def __init__(
+        self,
+        redact: Callable[[str, Value], Value] = lambda _name, value: value,
+        *,
+        max_fields: int = 128,
+        max_length: int = 4096,
+    ) -> None:
+        self.redact = redact
+        self.max_fields = max_fields
+        self.max_length = max_length
+        self._collisions: set[str] = set()
+
+    def add(self, fields: dict[str, Value], given: Mapping[str, Any], depth: int = 0, prefix: str = "") -> int:
+        """Add what a user gave to `fields`, in place.
+
+        Args:
+            fields: the operation's fields.
+            given: names to values of any type; None is dropped, mappings are flattened with dots.
+            depth: how many mappings deep `given` stands.
+            prefix: the dotted name that `given` stands under.
+
+        Returns:
+            How many fields did not fit.
+        """
+        dropped = 0
+        for key, value in given.items():
+            if value is None:
+                continue
+            name = prefix + (key if type(key) is str else str(key))
+            if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+                dropped += self.add(fields, value, depth + 1, name + ".")
+                continue
+            if name in RESERVED_FIELDS:
+                name = self._renamed(name)
+            if name not in fields and len(fields) >= self.max_fields:
+                dropped += 1
+                continue
+            fields[name] = self.redact(name, self.clean(value))
+        return dropped
+
+    def clean(self, value: Any) -> Value:
+        """A value of any type as one that every signal can carry; never raises for a value whose ``str()`` does not."""
+        kind = type(value)
+        if kind is str:
+            return value[: self.max_length] if len(value) > self.max_length else value  # type: ignore[no-any-return]
+        if kind is int:
+            return value if -_INT64 <= value < _INT64 else str(value)[: self.max_length]
+        if kind is bool or kind is float:
+            return value  # type: ignore[no-any-return]
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._clean_list(list(value)[: self.max_fields])
+        if isinstance(value, str):  # a subclass: str(value) of an Enum would be its name, not its value
+            return self.clean(str.__str__(value))
+        for number in (int, float):
+            if isinstance(value, number):
+                return self.clean(number(value))
+        return self.clean(str(value))
+
+    def _clean_list(self, values: list[Any]) -> Value:
+        cleaned = [self.clean(item) for item in values if item is not None]
+        kinds = {type(item) for item in cleaned}
+        if len(kinds) == 1 and kinds <= set(_SCALARS):
+            return cleaned  # type: ignore[return-value]
+        return [str(item)[: self.max_length] for item in cleaned]
+
+    def _renamed(self, name: str) -> str:
+        if name not in self._collisions:
+            self._collisions.add(name)
+            logging.getLogger("obskit").warning(
+                "field %r is a name of obskit's own; yours is kept as %r", name, RESERVED_PREFIX + name
+            )
+        return RESERVED_PREFIX + name

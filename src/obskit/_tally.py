@@ -1,0 +1,28 @@
+"""What became of every item that was produced: the arithmetic behind each ``_produced``, ``_exported``, ``_dropped``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Tally:
+    """Counts of one kind of item, such that produced = exported + dropped + queued always holds.
+
+    The owner changes the counts under its own lock; readers (a scrape) see integers that are each right
+    and at most one item apart from each other.
+
+    Args:
+        reasons: every reason for which an item can be dropped, so that each counter exists from the start at 0.
+    """
+
+    __slots__ = ("dropped", "exported", "produced")
+
+    def __init__(self, reasons: Iterable[str]) -> None:
+        self.produced = 0
+        self.exported = 0
+        self.dropped: dict[str, int] = dict.fromkeys(reasons, 0)
+
+    @property
+    def queued(self) -> int:
+        """Items that were produced and have neither left the process nor been dropped."""
+        return self.produced - self.exported - sum(self.dropped.values())

@@ -1,0 +1,1 @@
+"""How signals leave the process: bounded, in the background, every loss counted."""

@@ -1,0 +1,1 @@
+"""Liveness, readiness, startup and the checks behind them."""

@@ -1,0 +1,1 @@
+"""What observes: each module builds operations for one library and knows no signal."""

@@ -1,0 +1,279 @@
+"""The operation: one unit of work, observed once, and what user code does with it.
+
+An operation has a kind, a name, a start, an end, an outcome and one flat dict of fields. The signals (traces,
+metrics, logs) are projections of it when it starts and when it finishes; none of them measures anything itself, so
+they cannot disagree. The current operation travels in the OpenTelemetry context, beside the current span: one
+``attach`` makes both current, and code in tasks and threads that copy the context sees the very same object.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from time import perf_counter_ns, time_ns
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind
+
+from obskit import semconv
+from obskit._fields import FieldPolicy, Value
+from obskit._guard import contained
+
+Outcome = Literal["ok", "error", "cancelled"]
+
+_OPERATION_KEY = otel_context.create_key("obskit-operation")
+_ACCUMULATE_LOCK = threading.Lock()
+_KINDS = {kind.name.lower(): kind for kind in SpanKind}
+
+
+class Signal(Protocol):
+    """A projection of operations. It reads the operation and computes no fact of its own."""
+
+    name: str
+
+    def start(self, op: Operation) -> None:
+        """The operation has begun; its early fields are set."""
+        ...
+
+    def finish(self, op: Operation) -> None:
+        """The operation has ended; duration, outcome and all fields are final."""
+        ...
+
+
+class Pipeline:
+    """What operations pass through: the field policy on the way in, the signals at start and end.
+
+    Args:
+        signals: in the order in which they start; traces first, since it gives the operation its ids.
+        policy: how user fields enter.
+
+    Emptying ``signals`` switches everything that was instrumented off; ``close()`` does so.
+    """
+
+    __slots__ = ("dropped_fields", "policy", "signals")
+
+    def __init__(self, signals: Sequence[Signal] = (), policy: FieldPolicy | None = None) -> None:
+        self.signals: tuple[Signal, ...] = tuple(signals)
+        self.policy = policy or FieldPolicy()
+        self.dropped_fields = 0
+
+
+_pipeline = Pipeline()
+
+
+def install(pipeline: Pipeline) -> None:
+    """Make `pipeline` the one that :class:`operation` and its siblings use; ``init()`` and ``close()`` call it."""
+    global _pipeline  # noqa: PLW0603  (the process has one pipeline; the handle restores the empty one)
+    _pipeline = pipeline
+
+
+class Operation:
+    """One unit of work and its fields.
+
+    Attributes:
+        event: what it is, an ``event.name`` of :mod:`obskit.semconv`.
+        name: low-cardinality name; the span's name.
+        kind: OpenTelemetry's span kind.
+        fields: the wide event, flat, named by the semantic conventions.
+        context: the OpenTelemetry context of the work: it holds the span and this operation.
+        parent: the operation of this process that it was started under, if any.
+        start_ns: wall clock, nanoseconds since the epoch.
+        duration_ns: set by ``finish``; the span ends at ``start_ns + duration_ns``.
+        outcome, error_type, exception: set by ``finish``.
+        trace_id, span_id: lower-case hex, empty when there is no trace.
+        sampled: whether the trace is recorded.
+        span: the OpenTelemetry span that projects it, if there is one.
+        calls: the finished outbound calls below a local root; only kept where a terminal shows them.
+    """
+
+    __slots__ = (
+        "_pipeline",
+        "_started",
+        "calls",
+        "context",
+        "duration_ns",
+        "ended",
+        "error_type",
+        "event",
+        "exception",
+        "fields",
+        "kind",
+        "links",
+        "name",
+        "outcome",
+        "parent",
+        "sampled",
+        "span",
+        "span_id",
+        "start_ns",
+        "stream",
+        "trace_id",
+    )
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        event: str,
+        name: str,
+        kind: SpanKind,
+        *,
+        fields: dict[str, Value],
+        context: Context | None = None,
+        links: Sequence[Link] = (),
+    ) -> None:
+        self._pipeline = pipeline
+        self.event = event
+        self.name = name
+        self.kind = kind
+        self.fields = fields
+        self.links = links
+        self.context = otel_context.get_current() if context is None else context
+        parent = self.context.get(_OPERATION_KEY)
+        self.parent: Operation | None = parent if isinstance(parent, Operation) and not parent.ended else None
+        self.ended = False
+        self.duration_ns = 0
+        self.outcome: Outcome = "ok"
+        self.error_type: str | None = None
+        self.exception: BaseException | None = None
+        self.trace_id = ""
+        self.span_id = ""
+        self.sampled = False
+        self.span: Span | None = None
+        self.stream = False
+        self.calls: list[Operation] | None = None
+        self.start_ns = time_ns()
+        self._started = perf_counter_ns()
+        for signal in pipeline.signals:
+            try:
+                signal.start(self)
+            except Exception as error:
+                contained(signal.name, error)
+        self.context = Context({**self.context, _OPERATION_KEY: self})
+
+    @property
+    def root(self) -> Operation:
+        """The outermost operation of this process that is still running above this one, or itself."""
+        op = self
+        while op.parent is not None and not op.parent.ended:
+            op = op.parent
+        return op
+
+    @property
+    def duration_ms(self) -> float:
+        """Milliseconds, to the microsecond; 0 until it has ended."""
+        return round(self.duration_ns / 1e6, 3)
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the start, to the microsecond."""
+        return round((perf_counter_ns() - self._started) / 1e6, 3)
+
+    def annotate(self, mapping: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
+        """Add fields; see :func:`annotate`. After the end they are dropped and counted."""
+        try:
+            given = {**mapping, **fields} if mapping else fields
+            if self.ended:
+                self._pipeline.dropped_fields += len(given)
+            else:
+                self._pipeline.dropped_fields += self._pipeline.policy.add(self.fields, given)
+        except Exception as error:
+            contained("annotate", error)
+
+    def accumulate(self, name: str, amount: float = 1) -> None:
+        """Add `amount` to the number in field `name`; see :func:`accumulate`."""
+        with _ACCUMULATE_LOCK:
+            before = self.fields.get(name, 0)
+            self.annotate({name: (before + amount) if isinstance(before, (int, float)) else amount})
+
+    def finish(self, *, exception: BaseException | None = None, error_type: str | None = None,
+               cancelled: bool = False) -> None:
+        """End the operation once; later calls do nothing.
+
+        Args:
+            exception: what ended it, if an exception did.
+            error_type: `error.type` where no exception tells it, such as a status ("503").
+            cancelled: the work was abandoned by who asked for it; that is no error.
+        """
+        if self.ended:
+            return
+        self.duration_ns = perf_counter_ns() - self._started
+        self.ended = True
+        self.exception = exception
+        if cancelled:
+            self.outcome = "cancelled"
+        else:
+            self.error_type = error_type if exception is None else error_type or qualified_name(exception)
+            if self.error_type is not None:
+                self.outcome = "error"
+                self.fields[semconv.ERROR_TYPE] = self.error_type
+        if self.parent is not None and self.kind is SpanKind.CLIENT:
+            self._roll_up(self.root)
+        for signal in self._pipeline.signals:
+            try:
+                signal.finish(self)
+            except Exception as error:
+                contained(signal.name, error)
+
+    def _roll_up(self, root: Operation) -> None:
+        prefix = semconv.HTTP_CLIENT if self.event == semconv.EVENT_HTTP_CLIENT else semconv.DB_CLIENT
+        fields = root.fields
+        with _ACCUMULATE_LOCK:
+            for name, amount in (
+                (prefix + semconv.ROLLUP_COUNT, 1),
+                (prefix + semconv.ROLLUP_DURATION_MS, self.duration_ms),
+                (prefix + semconv.ROLLUP_ERRORS, 1 if self.outcome == "error" else 0),
+            ):
+                before = fields.get(name, 0)
+                if isinstance(before, (int, float)):
+                    fields[name] = round(before + amount, 3)
+
+
+class _NoOperation(Operation):
+    """What :func:`current_operation` gives outside of any operation: takes everything, keeps nothing."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(Pipeline(), semconv.EVENT_OPERATION, "", SpanKind.INTERNAL, fields={}, context=Context())
+        self.ended = True
+
+    def annotate(self, mapping: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
+        """Do nothing."""
+
+    def accumulate(self, name: str, amount: float = 1) -> None:
+        """Do nothing."""
+
+
+_NO_OPERATION = _NoOperation()
+
+
+def qualified_name(error: BaseException) -> str:
+    """An exception's class as `error.type` and `exception.type` write it: module and name, builtins bare."""
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ in ("builtins", None) else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def current_operation() -> Operation:
+    """The innermost operation of the running code, or a no-op that takes fields and forgets them."""
+    op = otel_context.get_current().get(_OPERATION_KEY)
+    return op if isinstance(op, Operation) else _NO_OPERATION
+
+
+def annotate(mapping: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
+    """Add fields to the current operation: to its span, its log line and, where promoted, its metrics.
+
+    Args:
+        mapping: names to values; the way to give dotted names: ``annotate({"user.tier": "gold"})``.
+        fields: the same by keyword, names taken verbatim.
+
+    Values are str, bool, int, float or homogeneous lists of these; None is dropped, a mapping is flattened with
+    dots, anything else becomes its ``str()``. Never raises; without a current operation it does nothing.
+    """
+    current_operation().annotate(mapping, **fields)
+
+
+def accumulate(name: str, amount: float = 1) -> None:
+    """Add `amount` to the number that field `name` of the current operation holds, starting at 0. Never raises."""
+    current_operation().accumulate(name, amount)
