@@ -42,3 +42,8 @@ def contained(component: str, error: Exception) -> None:
         component,
         exc_info=error,
     )
+
+
+def forget_rate() -> None:
+    """Let the next error of each component be logged at once again; tests call it."""
+    _next_log.clear()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from time import perf_counter_ns, time_ns
-from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from opentelemetry import context as otel_context
@@ -19,6 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 
 from obskit import semconv
+from obskit._exception import qualified_name
 from obskit._fields import FieldPolicy, Value
 from obskit._guard import contained
 
@@ -26,7 +26,6 @@ Outcome = Literal["ok", "error", "cancelled"]
 
 _OPERATION_KEY = otel_context.create_key("obskit-operation")
 _ACCUMULATE_LOCK = threading.Lock()
-_KINDS = {kind.name.lower(): kind for kind in SpanKind}
 
 
 class Signal(Protocol):
@@ -65,9 +64,14 @@ _pipeline = Pipeline()
 
 
 def install(pipeline: Pipeline) -> None:
-    """Make `pipeline` the one that :class:`operation` and its siblings use; ``init()`` and ``close()`` call it."""
+    """Make `pipeline` the one that :func:`current_pipeline` gives; ``init()`` and ``close()`` call it."""
     global _pipeline  # noqa: PLW0603  (the process has one pipeline; the handle restores the empty one)
     _pipeline = pipeline
+
+
+def current_pipeline() -> Pipeline:
+    """The pipeline that is installed; an empty one outside of ``init()`` and ``close()``."""
+    return _pipeline
 
 
 class Operation:
@@ -132,7 +136,9 @@ class Operation:
         self.links = links
         self.context = otel_context.get_current() if context is None else context
         parent = self.context.get(_OPERATION_KEY)
-        self.parent: Operation | None = parent if isinstance(parent, Operation) and not parent.ended else None
+        # What is served or consumed stands for itself, also where the caller is in the same process.
+        below = kind is not SpanKind.SERVER and kind is not SpanKind.CONSUMER
+        self.parent: Operation | None = parent if below and isinstance(parent, Operation) and not parent.ended else None
         self.ended = False
         self.duration_ns = 0
         self.outcome: Outcome = "ok"
@@ -247,12 +253,6 @@ class _NoOperation(Operation):
 
 
 _NO_OPERATION = _NoOperation()
-
-
-def qualified_name(error: BaseException) -> str:
-    """An exception's class as `error.type` and `exception.type` write it: module and name, builtins bare."""
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ in ("builtins", None) else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def current_operation() -> Operation:

@@ -25,6 +25,7 @@ CLIENT_ADDRESS: Final = "client.address"
 USER_AGENT_ORIGINAL: Final = "user_agent.original"
 NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
 ERROR_TYPE: Final = "error.type"
+WEBSOCKET_CLOSE_CODE: Final = "websocket.close_code"
 
 #: Methods that keep their name; any other becomes METHOD_OTHER, so that strangers cannot make series.
 KNOWN_METHODS: Final = frozenset(
@@ -45,6 +46,8 @@ SERVICE_NAMESPACE: Final = "service.namespace"
 SERVICE_VERSION: Final = "service.version"
 SERVICE_INSTANCE_ID: Final = "service.instance.id"
 DEPLOYMENT_ENVIRONMENT_NAME: Final = "deployment.environment.name"
+#: Its deprecated name; read from the environment, never written.
+DEPLOYMENT_ENVIRONMENT: Final = "deployment.environment"
 TELEMETRY_DISTRO_NAME: Final = "telemetry.distro.name"
 TELEMETRY_DISTRO_VERSION: Final = "telemetry.distro.version"
 
@@ -57,6 +60,9 @@ TRACE_ID: Final = "trace_id"
 SPAN_ID: Final = "span_id"
 TRACE_FLAGS: Final = "trace_flags"
 EVENT_NAME: Final = "event.name"
+CODE_STACKTRACE: Final = "code.stacktrace"
+#: On a line whose values were cut so that it fits.
+TRUNCATED: Final = "truncated"
 
 # -- obskit's own fields of the wide event, where no convention exists --------------------------------------------
 DURATION_MS: Final = "duration_ms"
@@ -65,7 +71,9 @@ OUTCOME: Final = "outcome"
 REQUEST_ID: Final = "request_id"
 QUEUE_MS: Final = "queue_ms"
 SAMPLE_RATE: Final = "sample_rate"
+CODE_FILE_PATH: Final = "code.file.path"
 CODE_FUNCTION_NAME: Final = "code.function.name"
+CODE_LINE_NUMBER: Final = "code.line.number"
 
 #: Roll-ups of the calls below an operation: prefix + one of these.
 ROLLUP_COUNT: Final = ".count"
@@ -132,6 +140,7 @@ METRIC_LOG_LINES: Final = "obskit_log_lines"
 METRIC_LOG_BYTES: Final = "obskit_log_bytes"
 METRIC_SERIES: Final = "obskit_metric_series"
 METRIC_INTERNAL_ERRORS: Final = "obskit_internal_errors"
+METRIC_FIELDS_DROPPED: Final = "obskit_fields_dropped"
 METRIC_TARGET_INFO: Final = "target_info"
 
 #: The conventions' bounds for HTTP durations, in seconds.

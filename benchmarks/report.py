@@ -1,0 +1,83 @@
+"""What is printed: the machine, a table for each part, the accounts, the budgets."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.budgets import DESIGN, RELEASE, Budget
+from benchmarks.results import Result
+
+_PEERS = (
+    "fastapi",
+    "opentelemetry-sdk",
+    "opentelemetry-instrumentation-fastapi",
+    "prometheus-fastapi-instrumentator",
+    "structlog",
+    "uvicorn",
+)
+_PLAIN_COLUMNS = 160
+
+
+def console() -> Console:
+    """Standard output; plain, and as wide as the tables need, where it is no terminal."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=_PLAIN_COLUMNS, no_color=True)
+
+
+def machine() -> dict[str, object]:
+    """What the absolute figures depend on."""
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": [round(load, 2) for load in os.getloadavg()],
+        "versions": {name: version(name) for name in _PEERS},
+    }
+
+
+def print_machine(out: Console, facts: Mapping[str, object]) -> None:
+    """One paragraph; a busy machine is said to be one."""
+    versions = facts["versions"]
+    assert isinstance(versions, dict)  # noqa: S101  (of machine())
+    out.print(f"{facts['python']}, {facts['cores']} cores, load {facts['load']}, {facts['platform']}")
+    out.print(", ".join(f"{name} {number}" for name, number in versions.items()))
+
+
+def print_table(out: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table whose first column is text and whose others are figures."""
+    style = box.SIMPLE_HEAD if out.is_terminal else box.ASCII2
+    table = Table(title=title, title_justify="left", title_style="bold", box=style)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
+    for row in rows:
+        table.add_row(*row)
+    out.print()
+    out.print(table)
+
+
+def print_result(out: Console, result: Result) -> None:
+    """One part: its table, what became of all it produced, its notes."""
+    print_table(out, result.title, result.columns, result.rows)
+    for account in result.accounts:
+        out.print(f"  {account}", style=None if account.verdict == "ok" else "bold red")
+    for note in result.notes:
+        out.print(f"  {note}", style="yellow")
+
+
+def print_budgets(out: Console, figures: Mapping[str, Mapping[str, float]]) -> None:
+    """This release's budgets and the design's, beside what was measured."""
+    for title, budgets in (("This release's budgets", RELEASE), ("The design's budgets", DESIGN)):
+        print_table(out, title, ("what", "budget", "measured", ""), [_budget_row(b, figures) for b in budgets])
+
+
+def _budget_row(budget: Budget, figures: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    *cells, verdict = budget.row(figures)
+    colour = {"met": "green", "NOT MET": "bold red"}.get(verdict, "yellow")
+    return (*cells, f"[{colour}]{verdict}[/]")

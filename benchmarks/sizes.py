@@ -1,0 +1,59 @@
+"""How much each part measures: enough for figures that repeat, a quick look, and next to nothing for the tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Counts of one run.
+
+    Attributes:
+        cpu_rounds, cpu_requests: blocks for each subject, and requests in each block.
+        log_rounds, log_lines: the same for log lines.
+        startup_runs: fresh processes for each subject.
+        load_rounds, load_seconds: wrk runs for each subject, and their length.
+        pieces_repeats: repetitions of which a micro-timing takes the smallest.
+    """
+
+    cpu_rounds: int
+    cpu_requests: int
+    log_rounds: int
+    log_lines: int
+    startup_runs: int
+    load_rounds: int
+    load_seconds: int
+    pieces_repeats: int
+
+
+FULL = Sizes(
+    cpu_rounds=24,
+    cpu_requests=1500,
+    log_rounds=20,
+    log_lines=5000,
+    startup_runs=9,
+    load_rounds=5,
+    load_seconds=3,
+    pieces_repeats=15,
+)
+QUICK = Sizes(
+    cpu_rounds=8,
+    cpu_requests=1000,
+    log_rounds=7,
+    log_lines=3000,
+    startup_runs=3,
+    load_rounds=2,
+    load_seconds=1,
+    pieces_repeats=5,
+)
+TINY = Sizes(
+    cpu_rounds=2,
+    cpu_requests=40,
+    log_rounds=2,
+    log_lines=40,
+    startup_runs=1,
+    load_rounds=1,
+    load_seconds=1,
+    pieces_repeats=1,
+)

@@ -1,0 +1,1 @@
+"""A shop of six small services, each observed by one ``obskit.init`` call."""

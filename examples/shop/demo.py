@@ -1,0 +1,141 @@
+"""`make demo`: start the shop, put load on it, and answer why p99 is high from what the services emitted."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from examples.shop._processes import Service, ShopError, running
+from examples.shop._runs import RUNS, new_run
+from examples.shop.load import drive
+from examples.shop.report import console, show
+
+EXAMPLE = (
+    "SELECT fields->>'payment.provider' AS provider, count(*) AS requests, quantile_disc(duration_ms, 0.95) AS p95"
+    " FROM requests WHERE service = 'payments' GROUP BY ALL"
+)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m examples.shop.demo", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=22, help="how long customers come (22)")
+    parser.add_argument("--rate", type=float, default=50, help="their requests a second (50)")
+    parser.add_argument("--seed", type=int, default=7, help="who they are and what they buy follows from it (7)")
+    parser.add_argument("--keep", action="store_true", help="leave the services running")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder in which runs are kept (var/shop)")
+    given = parser.parse_args()
+    if not 1 <= given.seconds <= 600 or not 1 <= given.rate <= 1000:
+        parser.error("--seconds is from 1 to 600, --rate from 1 to 1000")
+    return given
+
+
+def main() -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    given, out = arguments(), console()
+    try:
+        return run(given, out)
+    except ShopError as error:
+        out.print(f"[bold red]The demo stopped.[/] {error}", highlight=False, markup=True)
+        return 1
+    except KeyboardInterrupt:
+        out.print("\nInterrupted; the services are stopped.")
+        return 130
+
+
+def run(given: argparse.Namespace, out: Console) -> int:
+    folder = new_run(given.runs.resolve())
+    out.print("Starting the shop: gateway → users, orders → inventory, pricing, payments")
+    with running(folder, given.seed, out.print, keep=given.keep) as services:
+        out.print(", ".join(f"{service.name} :{service.port}" for service in services), style="dim", highlight=False)
+        begun = time.monotonic()
+        check(load(services[0].url, given, out), services)
+        seconds = time.monotonic() - begun
+        scrape(services, folder)
+        drained(services)
+    agreed = show(folder, seconds, out)
+    farewell(folder, services if given.keep else [], out)
+    return 0 if agreed else 1
+
+
+def load(url: str, given: argparse.Namespace, out: Console) -> Counter[str]:
+    """Run the load with a progress bar; without a terminal, with a line before and after."""
+    columns = (TextColumn("Customers"), BarColumn(), TextColumn("{task.fields[seen]}"), TimeRemainingColumn())
+    out.print(f"{given.seconds:.0f} s of customers, about {given.rate:.0f} requests a second, seed {given.seed}")
+    seen: Counter[str] = Counter()
+    begun = time.monotonic()
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
+        task = progress.add_task("", total=given.seconds, seen="")
+
+        def answered(outcome: str) -> None:
+            seen[outcome] += 1
+            progress.update(task, completed=time.monotonic() - begun, seen=tally(seen))
+
+        asyncio.run(drive(url, seed=given.seed, seconds=given.seconds, rate=given.rate, answered=answered))
+    out.print(f"They made {seen.total():,} requests: {tally(seen)}", highlight=False)
+    return seen
+
+
+def tally(seen: Counter[str]) -> str:
+    return ", ".join(f"{count:,} x {outcome}" for outcome, count in sorted(seen.items()))
+
+
+def check(seen: Counter[str], services: Sequence[Service]) -> None:
+    """Raise a ShopError if there is nothing to report on, or a service has died under the load."""
+    for service in services:
+        if service.process.poll() is not None:
+            raise ShopError(
+                f"{service.name} exited with code {service.process.returncode} under load; see {service.errors}."
+            )
+    if not any(outcome.isdigit() for outcome in seen):
+        raise ShopError(f"The gateway answered nothing: {tally(seen) or 'no request was made'}.")
+
+
+def scrape(services: Sequence[Service], folder: Path) -> None:
+    """Keep what each service's /metrics says."""
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        for service in services:
+            try:
+                answer = client.get(f"{service.url}/metrics").raise_for_status()
+            except httpx.HTTPError as error:
+                raise ShopError(f"{service.name} gave no metrics at {service.url}/metrics: {error!r}") from error
+            (folder / f"{service.name}.metrics").write_text(answer.text)
+
+
+def drained(services: Sequence[Service], seconds: float = 2.0) -> None:
+    """Wait until the files of lines grow no more: services that are kept running write them from a buffer."""
+    deadline, before = time.monotonic() + seconds, -1
+    while time.monotonic() < deadline:
+        size = sum(service.lines.stat().st_size for service in services)
+        if size == before:
+            return
+        before = size
+        time.sleep(0.2)
+
+
+def relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def farewell(folder: Path, kept: Sequence[Service], out: Console) -> None:
+    place = relative(folder)
+    out.print()
+    out.rule("[bold] Look further [/]", align="left", style="cyan")
+    out.print(f"Lines, metrics, stderr and databases of this run: {place}/", highlight=False)
+    out.print("Ask the lines in SQL; the questions above stand in examples/shop/_questions.py:", highlight=False)
+    out.print(f'  {relative(Path(sys.executable))} -m examples.shop.ask "{EXAMPLE}"', soft_wrap=True, highlight=False)
+    out.print(f"One trace in all services:  grep -h TRACE_ID {place}/*.jsonl", highlight=False)
+    for service in kept:
+        out.print(f"{service.name} still runs at {service.url} (end it: kill {service.process.pid})", highlight=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

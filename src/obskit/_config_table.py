@@ -1,0 +1,243 @@
+"""The table of the configuration: each field with its default, what it takes, its variables and its meaning.
+
+What a row says is what ``Config`` checks, what the environment is read by, and what the reference documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  (typing.get_type_hints needs it)
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from obskit import semconv
+from obskit._parse import HEADER_NAME, LEVEL, NEGATED, PATH, RATIO, SECRET, TEXT, URL, choice, count, seconds
+from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, NAMES, PROMOTED, names_of, subset
+from obskit._setting import setting
+
+if TYPE_CHECKING:
+    from obskit._setting import Setting
+
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
+"""The samplers of the specification (https://opentelemetry.io/docs/specs/otel/trace/sdk/#built-in-samplers)."""
+
+_SAMPLERS = choice(*get_args(Sampler))
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+_MILLISECONDS = seconds(unit=0.001, unit_note=" (milliseconds in the variable)")
+_NOT_PUSHED = " (this release does not push metrics)"
+_NOT_YET = " (others are not in this release)"
+
+
+def _otlp(name: str) -> str:
+    """Name the variable of traces, which wins, and the one of all signals."""
+    return f"OTEL_EXPORTER_OTLP_TRACES_{name} OTEL_EXPORTER_OTLP_{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Table:
+    """The fields of ``Config``."""
+
+    service_name: str | None = setting(
+        None,
+        TEXT,
+        "OTEL_SERVICE_NAME OTEL_RESOURCE_ATTRIBUTES[service.name]",
+        "The service's name in every signal.",
+        default_doc="the app's title, else unknown_service:<process>",
+    )
+    service_version: str | None = setting(
+        None,
+        TEXT,
+        "OTEL_RESOURCE_ATTRIBUTES[service.version]",
+        "The service's version.",
+        default_doc="that of the installed distribution, if known",
+    )
+    environment: str | None = setting(
+        None,
+        TEXT,
+        "OTEL_RESOURCE_ATTRIBUTES[deployment.environment.name] OTEL_RESOURCE_ATTRIBUTES[deployment.environment]",
+        "Where it is deployed, such as `production`; `deployment.environment` is the older name.",
+    )
+    service_namespace: str | None = setting(
+        None, TEXT, "OTEL_RESOURCE_ATTRIBUTES[service.namespace]", "The group of services it belongs to."
+    )
+    resource_attributes: Mapping[str, str] = setting(
+        _EMPTY, ATTRIBUTES, "OTEL_RESOURCE_ATTRIBUTES", "What else describes the process, beside the four above."
+    )
+    enabled: bool = setting(
+        True,  # noqa: FBT003  (the default of a column, not a flag)
+        NEGATED,
+        "OTEL_SDK_DISABLED",
+        "Off: no spans, no export, no RED metrics; health, `/metrics` and JSON logs stay. `true` in the variable: off.",
+        default_doc="on",
+    )
+    traces_exporter: Literal["otlp", "console", "none"] | None = setting(
+        None,
+        choice("otlp", "console", "none"),
+        "OTEL_TRACES_EXPORTER",
+        "Where spans go: `otlp`, `console` or `none`.",
+        default_doc="otlp when an endpoint is set, else none",
+    )
+    metrics_exporter: tuple[str, ...] = setting(
+        ("prometheus",),
+        names_of("prometheus", why=_NOT_PUSHED),
+        "OTEL_METRICS_EXPORTER",
+        "How metrics leave: `prometheus` (scraped from `metrics_path`) or `none`.",
+    )
+    otlp_endpoint: str | None = setting(
+        None,
+        URL,
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "The collector's base URL; `/v1/traces` is appended.",
+        default_doc="unset; http://localhost:4318 when traces_exporter is otlp",
+    )
+    otlp_traces_endpoint: str | None = setting(
+        None, URL, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "The URL that takes spans, used as it is; beats the base URL."
+    )
+    otlp_headers: Mapping[str, str] = setting(
+        _EMPTY, HEADERS, _otlp("HEADERS"), "Headers of each export: `name=value,name=value`, percent-encoded."
+    )
+    otlp_headers_file: str | None = setting(
+        None,
+        TEXT,
+        "OBSKIT_OTLP_HEADERS_FILE",
+        "A file of such headers, a mounted secret say; read again as it changes.",
+    )
+    otlp_timeout: float = setting(
+        10.0,
+        seconds(maximum=600, unit_note=", not milliseconds"),
+        _otlp("TIMEOUT"),
+        "Seconds that one export may take.",
+    )
+    otlp_protocol: Literal["http/protobuf", "http/json", "grpc"] = setting(
+        "http/protobuf",
+        choice("http/protobuf", "http/json", "grpc"),
+        _otlp("PROTOCOL"),
+        "`http/protobuf` or `http/json`. With `grpc` this release warns and exports no spans.",
+    )
+    otlp_compression: Literal["gzip", "none"] = setting(
+        "gzip", choice("gzip", "none"), _otlp("COMPRESSION"), "`gzip` or `none`."
+    )
+    otlp_certificate: str | None = setting(
+        None, TEXT, _otlp("CERTIFICATE"), "PEM file of the authorities to trust.", default_doc="the system's"
+    )
+    otlp_client_key: str | None = setting(
+        None, SECRET, _otlp("CLIENT_KEY"), "PEM file of the private key that obskit shows the collector."
+    )
+    otlp_client_certificate: str | None = setting(
+        None, TEXT, _otlp("CLIENT_CERTIFICATE"), "PEM file of the certificate that goes with the key."
+    )
+    span_queue_size: int = setting(
+        2048, count(1), "OTEL_BSP_MAX_QUEUE_SIZE", "Spans that may wait for export; more are dropped and counted."
+    )
+    span_batch_size: int = setting(
+        512,
+        count(1),
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        "Spans an export; at most `span_queue_size`, to which the default shrinks.",
+    )
+    span_schedule_delay: float = setting(
+        5.0, _MILLISECONDS, "OTEL_BSP_SCHEDULE_DELAY", "Seconds between exports. The variable is in milliseconds."
+    )
+    span_export_timeout: float = setting(
+        30.0,
+        _MILLISECONDS,
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        "Seconds that a batch may take, retries included. The variable is in milliseconds.",
+    )
+    attribute_count_limit: int = setting(
+        128,
+        count(0),
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT OTEL_ATTRIBUTE_COUNT_LIMIT",
+        "Fields that an operation holds; more are dropped and counted.",
+    )
+    attribute_value_length_limit: int = setting(
+        4096,
+        count(0),
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "Characters that a string keeps.",
+    )
+    span_event_limit: int = setting(128, count(0), "OTEL_SPAN_EVENT_COUNT_LIMIT", "Events that a span holds.")
+    span_link_limit: int = setting(128, count(0), "OTEL_SPAN_LINK_COUNT_LIMIT", "Links that a span holds.")
+    propagators: tuple[str, ...] = setting(
+        ("tracecontext", "baggage"),
+        names_of("tracecontext", "baggage", why=_NOT_YET),
+        "OTEL_PROPAGATORS",
+        "What is read from and written to headers: of `tracecontext` and `baggage`, or `none`.",
+    )
+    sampler: Sampler = setting(  # noqa: RUF009  (a field specifier)
+        "parentbased_always_on",
+        _SAMPLERS,
+        "OTEL_TRACES_SAMPLER",
+        "Which traces are recorded: `always_on`, `always_off`, `traceidratio`, or `parentbased_` and one of these.",
+    )
+    sampler_ratio: float = setting(
+        1.0, RATIO, "OTEL_TRACES_SAMPLER_ARG", "The share of traces that the `traceidratio` samplers record, 0 to 1."
+    )
+    request_log: Literal["all", "errors", "sampled", "off"] = setting(
+        "all",
+        choice("all", "errors", "sampled", "off"),
+        "OBSKIT_REQUEST_LOG",
+        "Requests that get a line: `all`, `errors`, `sampled` (errors, slow ones, and recorded traces) or `off`.",
+    )
+    response_trace_header: str | None = setting(
+        None, HEADER_NAME, "OBSKIT_RESPONSE_TRACE_HEADER", "The response header that carries the trace id back."
+    )
+    log_mode: Literal["replace", "stamp", "off"] = setting(
+        "replace",
+        choice("replace", "stamp", "off"),
+        "OBSKIT_LOGS",
+        "`replace` the stream handlers of root and server, only `stamp` trace ids, or `off`.",
+        default_doc="replace; stamp where structlog is configured already",
+    )
+    log_level: str = setting("INFO", LEVEL, "OBSKIT_LOG_LEVEL", "The lowest level written: `DEBUG`, `info`, …")
+    log_format: Literal["auto", "json", "console"] = setting(
+        "auto",
+        choice("auto", "json", "console"),
+        "OBSKIT_LOG_FORMAT",
+        "`json`, `console` (coloured), or `auto`: the latter on a terminal only.",
+    )
+    metric_fields: Mapping[str, tuple[str, ...]] = setting(
+        _EMPTY,
+        PROMOTED,
+        "OBSKIT_METRIC_FIELDS",
+        "Fields that become labels, with their allowed values: `user.tier=free|pro|gold,region=eu|us`.",
+    )
+    series_limit: int = setting(500, count(1), "OBSKIT_SERIES_LIMIT", "Label sets a metric; more are folded.")
+    duration_buckets: tuple[float, ...] = setting(
+        semconv.DURATION_BUCKETS, BUCKETS, "OBSKIT_DURATION_BUCKETS", "Upper bounds of the histograms, in seconds."
+    )
+    client_address: Literal["full", "truncated", "off"] = setting(
+        "full",
+        choice("full", "truncated", "off"),
+        "OBSKIT_CLIENT_ADDRESS",
+        "How much of the client's address is kept: `full`, `truncated` or `off`.",
+    )
+    redact: tuple[str, ...] = setting((), NAMES, "OBSKIT_REDACT", "Names to redact beside the built-in ones.")
+    redact_allow: tuple[str, ...] = setting((), NAMES, "OBSKIT_REDACT_ALLOW", "Names to leave as they are.")
+    clients: tuple[str, ...] | None = setting(
+        None,
+        subset("httpx"),
+        "OBSKIT_CLIENTS",
+        "Outbound libraries to observe, of `httpx`; `none` in the variable, `()` as argument: none of them.",
+        default_doc="every supported one that is imported",
+    )
+    live_path: str = setting("/livez", PATH, "OBSKIT_LIVE_PATH", "Liveness; empty: off.", blank=True)
+    ready_path: str = setting("/readyz", PATH, "OBSKIT_READY_PATH", "Readiness; empty: off.", blank=True)
+    startup_path: str = setting("/startupz", PATH, "OBSKIT_STARTUP_PATH", "Startup; empty: off.", blank=True)
+    health_path: str = setting("/health", PATH, "OBSKIT_HEALTH_PATH", "All checks as JSON; empty: off.", blank=True)
+    metrics_path: str = setting("/metrics", PATH, "OBSKIT_METRICS_PATH", "Metrics to scrape; empty: off.", blank=True)
+    shutdown_seconds: float = setting(
+        5.0, seconds(zero=True), "OBSKIT_SHUTDOWN_SECONDS", "Seconds that close may take to flush."
+    )
+
+
+#: The rows by the names of their fields, in order.
+SETTINGS: Mapping[str, Setting] = MappingProxyType({row.name: row.metadata["setting"] for row in fields(Table)})
+PATHS = tuple(name for name in SETTINGS if name.endswith("_path"))

@@ -1,0 +1,51 @@
+"""How an exception is written down in a span and in a log line: the same way, redacted and bounded."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+
+from obskit import semconv
+
+_MAX_MESSAGE = 4096
+_MAX_STACKTRACE = 16 * 1024
+_MAX_FRAMES = 64
+
+
+def qualified_name(error: BaseException) -> str:
+    """An exception's class as `error.type` and `exception.type` write it: module and name, builtins bare."""
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ in ("builtins", None) else f"{cls.__module__}.{cls.__qualname__}"
+
+
+class Exceptions:
+    """Writes exceptions down.
+
+    Args:
+        redact: takes secrets out of a text.
+    """
+
+    def __init__(self, redact: Callable[[str], str] = lambda text: text) -> None:
+        self._redact = redact
+
+    def describe(self, error: BaseException) -> dict[str, str]:
+        """``exception.type``, ``exception.message`` and ``exception.stacktrace`` of `error`, with its causes.
+
+        A stack trace over 16 KiB keeps its end, where the fault is. Never raises, also where ``str(error)`` does.
+        """
+        try:
+            message = str(error)
+        except Exception:  # noqa: BLE001  (the user's __str__)
+            message = "<no message: its __str__ raised>"
+        try:
+            limit = -_MAX_FRAMES  # the innermost frames
+            stacktrace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=limit))
+        except Exception:  # noqa: BLE001
+            stacktrace = qualified_name(error)
+        if len(stacktrace) > _MAX_STACKTRACE:
+            stacktrace = "…" + stacktrace[-_MAX_STACKTRACE:]
+        return {
+            semconv.EXCEPTION_TYPE: qualified_name(error),
+            semconv.EXCEPTION_MESSAGE: self._redact(message[:_MAX_MESSAGE]),
+            semconv.EXCEPTION_STACKTRACE: self._redact(stacktrace),
+        }

@@ -1,0 +1,244 @@
+"""The handle that ``init()`` returns: it owns what was touched, and ``close()`` gives all of it back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from obskit._guard import contained
+from obskit.config import Config
+from obskit.export.spans import SpanQueue
+from obskit.export.writer import LineWriter
+from obskit.health.checks import Checks
+from obskit.health.endpoints import Endpoints
+from obskit.instrumentation import starlette
+from obskit.instrumentation._loop import LoopMonitor
+from obskit.instrumentation.asgi import ASGIApp, ObservedApp, ServerOptions
+from obskit.operation import Pipeline
+from obskit.signals._adopt import LogPipeline
+
+F = TypeVar("F", bound=Callable[..., object])
+
+# What the last lines get of the time that close() has, after the spans.
+_SHARE_OF_LINES = 0.2
+
+
+class Obskit:
+    """A wired process. Made by :func:`obskit.init`; a context manager that closes itself.
+
+    Attributes:
+        config: the effective configuration.
+        registry: prometheus_client registry for metrics of the application's own; shown on ``/metrics``.
+        health: the checks; ``await obs.health.run()`` runs those that are due.
+    """
+
+    def __init__(  # noqa: PLR0913  (it is assembled in one place, _init)
+        self,
+        *,
+        config: Config,
+        asked_for: Config,
+        place: str,
+        registry: CollectorRegistry,
+        health: Checks,
+        endpoints: Endpoints,
+        pipeline: Pipeline,
+        spans: SpanQueue | None,
+        writer: LineWriter,
+        logs: LogPipeline,
+        loop_monitor: LoopMonitor,
+        undo: ExitStack,
+    ) -> None:
+        self.config = config
+        self.asked_for = asked_for
+        self.registry = registry
+        self.health = health
+        self.place = place
+        self._endpoints = endpoints
+        self._pipeline = pipeline
+        self._spans = spans
+        self._writer = writer
+        self._logs = logs
+        self._loop_monitor = loop_monitor
+        self._undo = undo
+        self._lock = threading.Lock()
+        self._closed = False
+        self._stop_by: float | None = None
+        self._told_left: set[str] = set()
+        self._stand_down = starlette.StandDown()
+        self._begun = False
+
+    # -- what users call ----------------------------------------------------------------------------------------
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """Any ASGI app, observed.
+
+        Args:
+            app: an ASGI 3 callable; one that is observed already is left as it is by each request.
+
+        Returns:
+            The app to give to the server. After ``close()`` it passes everything to `app` untouched.
+        """
+        return self._observed(app)
+
+    def check(
+        self,
+        name: str,
+        *,
+        timeout: float = 1.0,
+        ttl: float = 5.0,
+        critical: bool = True,
+        affects: Literal["health", "ready", "startup"] = "health",
+        failures: int = 1,
+    ) -> Callable[[F], F]:
+        """Decorator: make a function, sync or async and without parameters, a health check.
+
+        Args:
+            name: shown in ``/health``.
+            timeout: seconds after which the check has failed.
+            ttl: seconds for which a result is reused.
+            critical: whether its failure makes the service ``error``, or only ``degraded``.
+            affects: which probe it decides beside ``/health``.
+            failures: how many in a row make it failing.
+
+        Raises:
+            ConfigError: an argument is wrong, or the name is taken.
+        """
+
+        def register(function: F) -> F:
+            self.health.register(
+                name, function, timeout=timeout, ttl=ttl, critical=critical, affects=affects, failures=failures
+            )
+            return function
+
+        return register
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Send what is queued.
+
+        Args:
+            timeout: seconds; it returns by then whatever the receivers do.
+
+        Returns:
+            Whether everything has left the process.
+        """
+        end = time.monotonic() + timeout
+        sent = self._spans is None or self._spans.flush(timeout)
+        return self._writer.flush(max(0.0, end - time.monotonic())) and sent
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Send what is queued and restore everything that ``init()`` touched. Later calls do nothing.
+
+        Args:
+            timeout: seconds; ``config.shutdown_seconds`` if not given. What is left by then is dropped and counted.
+
+        Returns:
+            Whether everything has left the process.
+        """
+        with self._lock:
+            if self._closed:
+                return True
+            self._closed = True
+        seconds = self._seconds_left() if timeout is None else timeout
+        end = time.monotonic() + seconds
+        self._pipeline.signals = ()
+        self._loop_monitor.stop()
+        self._stand_down.restore()
+        sent = self._spans is None or self._spans.close(seconds * (1 - _SHARE_OF_LINES))
+        self._undo.close()
+        written = self._writer.close(max(seconds * _SHARE_OF_LINES, end - time.monotonic()))
+        return sent and written
+
+    def __enter__(self) -> Obskit:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- what init() calls --------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close()`` has been called."""
+        return self._closed
+
+    def instrument(self, app: Any) -> None:
+        """Observe a Starlette or FastAPI app in place."""
+        if not starlette.is_instrumented(app):
+            self._undo.callback(starlette.instrument(app, lambda call: self._observed(call, routed_by=app)))
+
+    def _observed(self, app: ASGIApp, routed_by: Any = None) -> ObservedApp:
+        config = self.config
+        if config.request_log != "off":
+            self._logs.access_gives_way()
+        options = ServerOptions(
+            read_trace_context="tracecontext" in config.propagators,
+            read_baggage="baggage" in config.propagators,
+            client_address=config.client_address,
+            response_trace_header=config.response_trace_header or "",
+            left_to_app=self._left_to_app,
+        )
+        return ObservedApp(app, self._pipeline, self._endpoints, _AppLifecycle(self), options, routed_by=routed_by)
+
+    def _left_to_app(self, path: str) -> None:
+        if path not in self._told_left:
+            self._told_left.add(path)
+            logging.getLogger("obskit").warning(
+                "the app routes %s itself: obskit leaves it to the app; set another path, or an empty one", path
+            )
+
+    # -- the life of an app's server ----------------------------------------------------------------------------
+
+    def _seconds_left(self) -> float:
+        """What remains of ``shutdown_seconds`` since the first sign of the end."""
+        now = time.monotonic()
+        if self._stop_by is None:
+            self._stop_by = now + self.config.shutdown_seconds
+        return max(0.0, self._stop_by - now)
+
+    def begin(self) -> None:
+        """A server is about to run an app of this process."""
+        if self._closed:
+            return
+        self._loop_monitor.start(asyncio.get_running_loop())
+        if self._begun:
+            return
+        self._begun = True
+        self._logs.adopt()
+        self._stand_down.install()
+        self._undo.callback(starlette.instrument_background(self._pipeline))
+
+    async def stopped(self) -> None:
+        """An app of this process is done; its server may end the process without a further word."""
+        await asyncio.to_thread(self.flush, self._seconds_left())
+        self._writer.write_through()
+
+
+class _AppLifecycle:
+    """One app's view of the handle."""
+
+    def __init__(self, handle: Obskit) -> None:
+        self._handle = handle
+        self.begun = False
+
+    def begin(self) -> None:
+        self.begun = True
+        self._handle.begin()
+
+    def started(self) -> None:
+        self._handle._endpoints.started()  # noqa: SLF001  (two halves of one thing)
+
+    def stopping(self) -> None:
+        self._handle._endpoints.stopping()  # noqa: SLF001
+
+    async def stopped(self) -> None:
+        await self._handle.stopped()

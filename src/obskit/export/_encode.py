@@ -1,0 +1,113 @@
+"""What both encodings of spans share: reading a span's facts, and sorting spans under resources and scopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, TraceState
+
+from obskit._guard import contained
+
+Grouped: TypeAlias = dict[Resource, dict[InstrumentationScope | None, list[bytes]]]
+
+#: SpanFlags of trace.proto: it is known whether the parent's context came from another process, and it did.
+HAS_IS_REMOTE = 0x100
+IS_REMOTE = 0x200
+
+
+_INT64 = 1 << 63
+
+
+class NoAttributeTypeError(TypeError):
+    """The value is of a type that OTLP's ``AnyValue`` has not."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__(f"{type(value).__qualname__} is no attribute type")
+
+
+class Encoded(NamedTuple):
+    """A request's body, and how many of its spans could not be encoded and are not in it."""
+
+    body: bytes
+    dropped: int
+
+
+def group(spans: Iterable[ReadableSpan], encode: Callable[[ReadableSpan], bytes]) -> tuple[Grouped, int]:
+    """Encode each span and sort it under its resource and scope, in order of their first appearance.
+
+    Returns:
+        The encoded spans, and how many spans `encode` raised for.
+    """
+    grouped: Grouped = {}
+    # Hashing a resource serialises it: look it up once an object, not once a span.
+    places: dict[tuple[int, int], list[bytes]] = {}
+    dropped = 0
+    for span in spans:
+        try:
+            encoded = encode(span)
+            resource, scope = span.resource, span.instrumentation_scope
+            place = places.get((id(resource), id(scope)))
+            if place is None:
+                place = grouped.setdefault(resource, {}).setdefault(scope, [])
+                places[id(resource), id(scope)] = place
+            place.append(encoded)
+        except Exception as error:
+            contained("encode", error)
+            dropped += 1
+    return grouped, dropped
+
+
+_private_facts = attrgetter(
+    "_context", "_parent", "_name", "_kind._value_", "_start_time", "_end_time",
+    "_status._status_code._value_", "_status._description",
+    "_attributes._dict", "_attributes.dropped", "_events._dq", "_events.dropped", "_links._dq", "_links.dropped",
+)  # fmt: skip
+_public_facts = attrgetter(
+    "context", "parent", "name", "kind.value", "start_time", "end_time",
+    "status.status_code.value", "status.description",
+    "attributes", "dropped_attributes", "events", "dropped_events", "links", "dropped_links",
+)  # fmt: skip
+
+
+def facts(span: ReadableSpan) -> tuple[Any, ...]:
+    """All that is encoded of a span, from the slots below the SDK's properties, which cost more than the encoding.
+
+    Returns:
+        Context, parent, name, kind's number in the SDK, start, end, status code, its description, attributes and how
+        many were dropped, events and dropped, links and dropped.
+    """
+    try:
+        return _private_facts(span)
+    except AttributeError:  # not the SDK's own span, or the slots have changed
+        return _public_facts(span)
+
+
+def raw_attributes(holder: Any) -> Mapping[str, Any]:
+    """Attributes of an event, link, resource or scope, as the plain dict below the SDK's views where there is one."""
+    attributes = getattr(holder, "_attributes", None)
+    if attributes is None:
+        attributes = holder.attributes or {}
+    return getattr(attributes, "_dict", attributes)  # type: ignore[no-any-return]
+
+
+def flags(context: SpanContext | None) -> int:
+    """Span or link flags of a parent's or linked context."""
+    return HAS_IS_REMOTE | IS_REMOTE if context is not None and context.is_remote else HAS_IS_REMOTE
+
+
+def int64(number: int) -> int:
+    """The number itself, which ``AnyValue.int_value`` must be able to hold; raises OverflowError otherwise."""
+    if not -_INT64 <= number < _INT64:
+        msg = "an integer of more than 64 bits"
+        raise OverflowError(msg)
+    return number
+
+
+def trace_state_text(trace_state: TraceState) -> str:
+    """A tracestate as W3C Trace Context writes it."""
+    return ",".join([f"{key}={value}" for key, value in trace_state.items()])

@@ -1,0 +1,250 @@
+"""Spans as an OTLP trace request in protobuf, written straight to the wire format.
+
+The message is ``ExportTraceServiceRequest`` (https://github.com/open-telemetry/opentelemetry-proto, trace v1), the wire
+format https://protobuf.dev/programming-guides/encoding/. Encoding is the largest single cost of a traced request, hence
+no message objects in between: a span is joined from chunks, and attributes that recur are remembered encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from struct import Struct
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link
+
+from obskit._guard import contained
+from obskit.export._encode import (
+    HAS_IS_REMOTE,
+    IS_REMOTE,
+    Encoded,
+    NoAttributeTypeError,
+    facts,
+    flags,
+    group,
+    int64,
+    raw_attributes,
+    trace_state_text,
+)
+
+#: Varints below these take one byte, and two.
+_ONE_BYTE, _TWO_BYTES = 0x80, 0x4000
+_UINT64_MASK = (1 << 64) - 1
+_DOUBLE = Struct("<d").pack
+#: Span.start_time_unix_nano (7) and end_time_unix_nano (8), each a tag and a fixed64.
+_TIMES = Struct("<BQBQ").pack
+_EVENT_TIME = Struct("<BQ").pack
+
+# The caches hold what recurs. What strangers send passes through them too, so they take no long values and are emptied
+# when full: about a megabyte each at most.
+_CACHE_ENTRIES = 4096
+_CACHE_BYTES = 128
+_key_values: dict[tuple[str, str | int], bytes] = {}
+_keys: dict[str, bytes] = {}
+_names: dict[str, bytes] = {}
+
+
+def encode_protobuf(spans: Sequence[ReadableSpan]) -> Encoded:
+    """Encode finished spans as the bytes of an ``ExportTraceServiceRequest``.
+
+    Characters that UTF-8 cannot hold become ``?``. An attribute of a type that OTLP has not is left out, a span that
+    cannot be encoded likewise; each such fault goes to the guard. Never raises for what a span holds.
+    """
+    grouped, dropped = group(spans, _span)
+    return Encoded(b"".join(_resource_spans(resource, scopes) for resource, scopes in grouped.items()), dropped)
+
+
+def _varint(number: int) -> bytes:
+    if number < _ONE_BYTE:
+        return _BYTES[number]
+    if number < _TWO_BYTES:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    out = bytearray()
+    while number >= _ONE_BYTE:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+_BYTES = tuple(bytes((number,)) for number in range(_ONE_BYTE))
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return str.encode(text)
+    except UnicodeEncodeError:
+        return str.encode(text, "utf-8", "replace")
+
+
+def _field(tag: bytes, payload: bytes) -> bytes:
+    return tag + _varint(len(payload)) + payload
+
+
+def _string(tag: bytes, text: str | None) -> bytes:
+    return _field(tag, _utf8(text)) if text else b""
+
+
+def _count(tag: bytes, number: int) -> bytes:
+    return tag + _varint(number) if number else b""
+
+
+def _resource_spans(resource: Resource, scopes: dict[InstrumentationScope | None, list[bytes]]) -> bytes:
+    body = [_field(b"\x0a", _attributes(b"\x0a", raw_attributes(resource)))]
+    body += [_scope_spans(scope, spans) for scope, spans in scopes.items()]
+    body.append(_string(b"\x1a", resource.schema_url))
+    return _field(b"\x0a", b"".join(body))
+
+
+def _scope_spans(scope: InstrumentationScope | None, spans: list[bytes]) -> bytes:
+    if scope is None:
+        return _field(b"\x12", b"\x0a\x00" + b"".join(spans))
+    identity = (
+        _string(b"\x0a", scope.name) + _string(b"\x12", scope.version) + _attributes(b"\x1a", raw_attributes(scope))
+    )
+    return _field(b"\x12", _field(b"\x0a", identity) + b"".join(spans) + _string(b"\x1a", scope.schema_url))
+
+
+def _span(span: ReadableSpan) -> bytes:
+    """One ``ScopeSpans.spans`` element, tag and length included."""
+    (context, parent, name, kind, start, end, status, description,
+     attributes, lost_attributes, events, lost_events, links, lost_links) = facts(span)  # fmt: skip
+    trace_id, span_id, _, _, trace_state, _ = context
+    parts = [
+        b"\x0a\x10",
+        trace_id.to_bytes(16, "big"),
+        b"\x12\x08",
+        span_id.to_bytes(8, "big"),
+        _names.get(name) or _name(name),
+        _KIND_AND_FLAGS[parent is not None and parent.is_remote][kind],
+        _TIMES(0x39, start or 0, 0x41, end or 0),
+        _attributes(b"\x4a", attributes),
+        _status(status, description) if status else b"\x7a\x00",
+    ]
+    if parent is not None:
+        parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
+    if trace_state:
+        parts.append(_string(b"\x1a", trace_state_text(trace_state)))
+    if events:
+        parts += [_event(event) for event in events]
+    if links:
+        parts += [_link(link) for link in links]
+    if lost_attributes or lost_events or lost_links:
+        parts += (_count(b"\x50", lost_attributes), _count(b"\x60", lost_events), _count(b"\x70", lost_links))
+    body = b"".join(parts)
+    return b"\x12" + _varint(len(body)) + body
+
+
+_KIND_AND_FLAGS = tuple(
+    tuple(bytes((0x30, kind)) + b"\x85\x01" + bits.to_bytes(4, "little") for kind in range(1, 6))
+    for bits in (HAS_IS_REMOTE, HAS_IS_REMOTE | IS_REMOTE)
+)
+
+
+def _name(name: str) -> bytes:
+    encoded = _string(b"\x2a", name)
+    _remember(_names, name, encoded)
+    return encoded
+
+
+def _remember(cache: dict[Any, bytes], key: object, encoded: bytes) -> None:
+    if len(encoded) <= _CACHE_BYTES:
+        if len(cache) >= _CACHE_ENTRIES:
+            cache.clear()
+        cache[key] = encoded
+
+
+def _status(code: int, description: str | None) -> bytes:
+    return _field(b"\x7a", _string(b"\x12", description) + _count(b"\x18", code))
+
+
+def _event(event: Event) -> bytes:
+    return _field(
+        b"\x5a",
+        _EVENT_TIME(0x09, event.timestamp)
+        + _string(b"\x12", event.name)
+        + _attributes(b"\x1a", raw_attributes(event))
+        + _count(b"\x20", event.dropped_attributes),
+    )
+
+
+def _link(link: Link) -> bytes:
+    context = link.context
+    return _field(
+        b"\x6a",
+        b"\x0a\x10"
+        + context.trace_id.to_bytes(16, "big")
+        + b"\x12\x08"
+        + context.span_id.to_bytes(8, "big")
+        + _attributes(b"\x22", raw_attributes(link))
+        + _count(b"\x28", link.dropped_attributes)
+        + b"\x35"
+        + flags(context).to_bytes(4, "little"),
+    )
+
+
+def _attributes(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
+    """Repeated ``KeyValue`` of field `tag`."""
+    parts = [b""]
+    cached = _key_values.get
+    for item in attributes.items():
+        kind = type(item[1])
+        try:
+            # Only types that are never equal to each other may share the cache: True == 1 == 1.0.
+            if kind is str or kind is int:
+                parts.append(cached(item) or _remembered_key_value(item))
+            else:
+                parts.append(_key_value(*item))
+        except Exception as error:
+            contained("encode", error)
+    return tag.join(parts)
+
+
+def _remembered_key_value(item: tuple[str, str | int]) -> bytes:
+    encoded = _key_value(*item)
+    _remember(_key_values, item, encoded)
+    return encoded
+
+
+def _key_value(key: str, value: Any) -> bytes:
+    """A ``KeyValue`` with its length before it, without its tag."""
+    start = _keys.get(key) or _key(key)
+    if type(value) is str and len(value) < _ONE_BYTE:  # the commonest, and short enough for lengths of one byte
+        text = _utf8(value)
+        size = len(text)
+        whole = len(start) + 3 + size
+        if whole < _ONE_BYTE:
+            return b"%b%b%b\x0a%b%b" % (_BYTES[whole], start, _BYTES[size + 2], _BYTES[size], text)
+    any_value = _any_value(value)
+    payload = start + _varint(len(any_value)) + any_value
+    return _varint(len(payload)) + payload
+
+
+def _key(key: str) -> bytes:
+    encoded = _field(b"\x0a", _utf8(key)) + b"\x12"
+    _remember(_keys, key, encoded)
+    return encoded
+
+
+def _any_value(value: Any) -> bytes:  # noqa: PLR0911  (one return a member of the AnyValue union)
+    if value is None:
+        return b""
+    if isinstance(value, bool):
+        return b"\x10\x01" if value else b"\x10\x00"
+    if isinstance(value, str):
+        return _field(b"\x0a", _utf8(value))
+    if isinstance(value, int):
+        return b"\x18" + _varint(int64(value) & _UINT64_MASK)
+    if isinstance(value, float):
+        return b"\x21" + _DOUBLE(value)
+    if isinstance(value, bytes):
+        return _field(b"\x3a", value)
+    if isinstance(value, Sequence):
+        return _field(b"\x2a", b"".join([_field(b"\x0a", _any_value(item)) for item in value]))
+    if isinstance(value, Mapping):
+        pairs = b"\x0a".join([b"", *(_key_value(str(key), item) for key, item in value.items())])
+        return _field(b"\x32", pairs)
+    raise NoAttributeTypeError(value)

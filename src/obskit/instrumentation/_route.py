@@ -1,0 +1,131 @@
+"""`http.route` of a request that Starlette or FastAPI has routed: whole, with mounts, and never a raw path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MOUNT_SUFFIX = "/{path}"
+_MAX_DEPTH = 16
+
+
+def routes_of(app: Any) -> Sequence[Any] | None:
+    """The routes of an app, found through the middleware around it; None where there is no router to be seen."""
+    for _ in range(_MAX_DEPTH):
+        routes = getattr(app, "routes", None)
+        if isinstance(routes, Sequence):
+            return routes
+        app = getattr(app, "app", None)
+        if app is None:
+            return None
+    return None
+
+
+def route_template(scope: Mapping[str, Any], routes: Sequence[Any] | None) -> str | None:
+    """The template that a request was routed by, such as ``/tenants/{tenant}/items/{id}``; the server's own root path
+    is not part of it.
+
+    Args:
+        scope: the ASGI scope after the app has routed it.
+        routes: the routes of the outermost app, to name the mounts that lie on the way.
+    """
+    route = scope.get("route")
+    if hasattr(route, "endpoint"):
+        template = _template_of(route, scope)
+        if template is None or "app_root_path" not in scope:
+            return template
+        prefix = _mounts(scope, routes)
+        return None if prefix is None else prefix + template
+    if routes is None or "endpoint" not in scope:  # nothing matched
+        return None
+    return _search(routes, _path_below(scope, scope.get("app_root_path", scope.get("root_path", ""))), scope)
+
+
+def _template_of(route: Any, scope: Mapping[str, Any]) -> str | None:
+    # A router that FastAPI has included elsewhere keeps its own short path; the whole one is in the context of the match.
+    fastapi = scope.get("fastapi")
+    if fastapi:
+        effective = fastapi.get("effective_route_context")
+        if effective is not None and effective.original_route is route:
+            return effective.path_format  # type: ignore[no-any-return]
+    return getattr(route, "path_format", None)
+
+
+def _path_below(scope: Mapping[str, Any], root: str) -> str:
+    path: str = scope["path"]
+    return path[len(root) :] if root and path.startswith(root) else path
+
+
+def _mounts(scope: Mapping[str, Any], routes: Sequence[Any] | None) -> str | None:
+    """The templates of the mounts between the outermost app and the one that routed the request."""
+    root: str = scope["app_root_path"]
+    concrete: str = scope["root_path"][len(root) :]
+    path = _path_below(scope, root)
+    prefix = ""
+    while concrete:
+        step = _mount_step(routes or (), path, concrete)
+        if step is None:
+            return None
+        mount, rest = step
+        prefix += mount.path_format[: -len(_MOUNT_SUFFIX)]
+        concrete = concrete[len(path) - len(rest) :]
+        path, routes = rest, routes_of(mount.app)
+    return prefix
+
+
+def _mount_step(routes: Sequence[Any], path: str, concrete: str) -> tuple[Any, str] | None:
+    for route in _flat(routes):
+        rest = _rest_below(route, path)
+        if rest is not None and concrete.startswith(path[: len(path) - len(rest)]):
+            return route, rest
+    return None
+
+
+def _rest_below(route: Any, path: str) -> str | None:
+    """What of `path` a mount passes on, or None where `route` is no mount or does not match."""
+    if not hasattr(route, "app") or not str(getattr(route, "path_format", "")).endswith(_MOUNT_SUFFIX):
+        return None
+    match = route.path_regex.match(path)
+    return None if match is None else "/" + match.group("path")
+
+
+def _flat(routes: Sequence[Any]) -> list[Any]:
+    """Routes with those of FastAPI's included routers in their place, and Starlette's host routers opened."""
+    flat: list[Any] = []
+    for route in routes:
+        included = getattr(route, "effective_candidates", None)
+        if callable(included):
+            flat += _flat([getattr(candidate, "starlette_route", None) or candidate for candidate in included()])
+        elif hasattr(route, "host_regex"):
+            flat += _flat(routes_of(route.app) or ())
+        else:
+            flat.append(route)
+    return flat
+
+
+def _search(routes: Sequence[Any], path: str, scope: Mapping[str, Any], depth: int = 0) -> str | None:
+    """Match `path` as the routers did, for the routes that leave no trace in the scope."""
+    for route in _flat(routes):
+        rest = _rest_below(route, path)
+        if rest is not None:
+            inner = routes_of(route.app)
+            if inner is None:  # an app without a router: all below the mount is one route
+                return route.path_format  # type: ignore[no-any-return]
+            below = _search(inner, rest, scope, depth + 1) if depth < _MAX_DEPTH else None
+            return None if below is None else route.path_format[: -len(_MOUNT_SUFFIX)] + below
+        regex = getattr(route, "path_regex", None)
+        if hasattr(route, "endpoint") and regex is not None and regex.match(path):
+            return route.path_format  # type: ignore[no-any-return]
+    return None
+
+
+def routes_exactly(routes: Sequence[Any], path: str) -> bool:
+    """Whether the app has a route whose template is `path` itself; patterns that merely match it do not count."""
+    for route in _flat(routes):
+        rest = _rest_below(route, path)
+        if rest is None:
+            if getattr(route, "path_format", None) == path:
+                return True
+        elif routes_exactly(routes_of(route.app) or (), rest):
+            return True
+    return False

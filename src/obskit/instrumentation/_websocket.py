@@ -1,0 +1,77 @@
+"""One WebSocket connection, from handshake to close."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from obskit import semconv
+from obskit._guard import contained
+from obskit.instrumentation._route import route_template
+from obskit.operation import Operation
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_ABNORMAL = 1006
+_INTERNAL_ERROR = 1011
+
+
+class Connection:
+    """What is observed of one connection while it lasts.
+
+    Args:
+        op: the running operation.
+        scope: the connection's scope; the app writes its route there.
+        receive, send: the server's.
+        routes: the outermost app's, to name mounts.
+    """
+
+    __slots__ = ("_close_code", "_receive", "_routes", "_scope", "_send", "op")
+
+    def __init__(
+        self, op: Operation, scope: Scope, receive: Receive, send: Send, routes: Sequence[Any] | None
+    ) -> None:
+        self.op = op
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._routes = routes
+        self._close_code = 0
+
+    async def receive(self) -> Message:
+        """The server's next message to the app."""
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self._close_code = self._close_code or message.get("code") or _ABNORMAL
+        return message
+
+    async def send(self, message: Message) -> None:
+        """The app's next message to the server."""
+        if message["type"] == "websocket.close":
+            self._close_code = self._close_code or message.get("code") or 1000
+        await self._send(message)
+
+    def failed(self, error: BaseException) -> None:
+        """The app raised `error`."""
+        self._close_code = self._close_code or _INTERNAL_ERROR
+        self.finish(error)
+
+    def returned(self) -> None:
+        """The app is done with the connection."""
+        self.finish()
+
+    def finish(self, error: BaseException | None = None, *, cancelled: bool = False) -> None:
+        """End the operation with what is known now."""
+        op = self.op
+        try:
+            route = route_template(self._scope, self._routes)
+            if route is not None:
+                op.fields[semconv.HTTP_ROUTE] = route
+                op.name = f"{op.name} {route}"
+        except Exception as fault:
+            contained("asgi", fault)
+        op.fields[semconv.WEBSOCKET_CLOSE_CODE] = self._close_code or 1000
+        op.finish(exception=error, cancelled=cancelled)

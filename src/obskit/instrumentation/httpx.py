@@ -1,0 +1,182 @@
+"""Outbound calls by httpx: a CLIENT operation for each request on the wire, redirects and retries by auth included.
+
+The seam is ``_send_single_request``, where every client of the process, whatever its transport and whenever it was
+made, sends one request. Its duration reaches to the end of the body, when the response is closed.
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+from opentelemetry import context as otel_context
+from opentelemetry.trace import SpanKind
+
+from obskit import semconv
+from obskit._fields import Value
+from obskit._guard import contained
+from obskit.operation import Operation, Pipeline
+from obskit.propagation import TRACEPARENT, TRACESTATE, traceparent_of
+
+_CLIENT_ERROR = 400
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SUPPRESSED = (otel_context._SUPPRESS_INSTRUMENTATION_KEY, otel_context._SUPPRESS_HTTP_INSTRUMENTATION_KEY)  # noqa: SLF001  (the API has no public name for them)
+
+
+def instrument(pipeline: Pipeline, *, propagate: bool = True) -> Callable[[], None]:
+    """Observe every httpx client of the process.
+
+    Args:
+        pipeline: what operations pass through.
+        propagate: whether trace context is written into requests.
+
+    Returns:
+        A function that gives httpx its own methods back.
+    """
+    sync_send = httpx.Client._send_single_request  # noqa: SLF001  (see the module's docstring)
+    async_send = httpx.AsyncClient._send_single_request  # noqa: SLF001
+
+    def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+        op = _begin(pipeline, request, propagate=propagate)
+        if op is None:
+            return sync_send(client, request)
+        token = otel_context.attach(op.context)
+        try:
+            response = sync_send(client, request)
+        except BaseException as error:
+            op.finish(exception=error)
+            raise
+        finally:
+            otel_context.detach(token)
+        return _observed(op, response, _SyncBody)
+
+    async def asend(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        op = _begin(pipeline, request, propagate=propagate)
+        if op is None:
+            return await async_send(client, request)
+        token = otel_context.attach(op.context)
+        try:
+            response = await async_send(client, request)
+        except Exception as error:
+            op.finish(exception=error)
+            raise
+        except BaseException:
+            op.finish(cancelled=True)
+            raise
+        finally:
+            otel_context.detach(token)
+        return _observed(op, response, _AsyncBody)
+
+    httpx.Client._send_single_request = send  # type: ignore[method-assign]  # noqa: SLF001
+    httpx.AsyncClient._send_single_request = asend  # type: ignore[method-assign]  # noqa: SLF001
+
+    def restore() -> None:
+        if httpx.Client._send_single_request is send:  # noqa: SLF001
+            httpx.Client._send_single_request = sync_send  # type: ignore[method-assign]  # noqa: SLF001
+        if httpx.AsyncClient._send_single_request is asend:  # noqa: SLF001
+            httpx.AsyncClient._send_single_request = async_send  # type: ignore[method-assign]  # noqa: SLF001
+
+    return restore
+
+
+def _begin(pipeline: Pipeline, request: httpx.Request, *, propagate: bool) -> Operation | None:
+    if not pipeline.signals:
+        return None
+    context = otel_context.get_current()
+    if any(context.get(key) for key in _SUPPRESSED):
+        return None
+    try:
+        method = request.method
+        known = method if method in semconv.KNOWN_METHODS else semconv.METHOD_OTHER
+        op = Operation(
+            pipeline,
+            semconv.EVENT_HTTP_CLIENT,
+            known if known is method else semconv.METHOD_OTHER_SPAN_NAME,
+            SpanKind.CLIENT,
+            fields=_fields(pipeline, request, method, known),
+            context=context,
+        )
+        if propagate and op.span is not None:
+            span_context = op.span.get_span_context()
+            if span_context.is_valid:
+                request.headers[TRACEPARENT] = traceparent_of(span_context)
+                if span_context.trace_state:
+                    request.headers[TRACESTATE] = span_context.trace_state.to_header()
+    except Exception as error:
+        contained("httpx", error)
+        return None
+    return op
+
+
+def _fields(pipeline: Pipeline, request: httpx.Request, method: str, known: str) -> dict[str, Value]:
+    url = request.url
+    fields: dict[str, Value] = {
+        semconv.HTTP_REQUEST_METHOD: known,
+        semconv.SERVER_ADDRESS: url.host,
+        semconv.SERVER_PORT: url.port or _DEFAULT_PORTS.get(url.scheme, 0),
+        semconv.URL_FULL: pipeline.policy.redact(semconv.URL_FULL, pipeline.policy.clean(str(url))),
+    }
+    if known is not method:
+        fields[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = method[:64]
+    return fields
+
+
+def _observed(op: Operation, response: httpx.Response, body: Callable[[Any, Operation, str | None], Any]) -> httpx.Response:
+    try:
+        status = response.status_code
+        op.fields[semconv.HTTP_RESPONSE_STATUS_CODE] = status
+        error_type = str(status) if status >= _CLIENT_ERROR else None
+        if response.is_closed:  # a transport that hands over the body whole, already read
+            op.finish(error_type=error_type)
+        else:
+            response.stream = body(response.stream, op, error_type)
+    except Exception as error:
+        contained("httpx", error)
+    return response
+
+
+class _SyncBody(httpx.SyncByteStream):
+    """A response's body, whose end is the end of the operation."""
+
+    def __init__(self, stream: httpx.SyncByteStream, op: Operation, error_type: str | None) -> None:
+        self._stream = stream
+        self._op = op
+        self._error_type = error_type
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._stream
+        except Exception as error:
+            self._op.finish(exception=error)
+            raise
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._op.finish(error_type=self._error_type)
+
+
+class _AsyncBody(httpx.AsyncByteStream):
+    """The same for an asynchronous client."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, op: Operation, error_type: str | None) -> None:
+        self._stream = stream
+        self._op = op
+        self._error_type = error_type
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except Exception as error:
+            self._op.finish(exception=error)
+            raise
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self._op.finish(error_type=self._error_type)

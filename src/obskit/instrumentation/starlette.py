@@ -1,0 +1,132 @@
+"""FastAPI and Starlette apps, observed in place.
+
+Both frameworks run code of their own before any middleware, FastAPI its native telemetry; ``add_middleware`` and
+``build_middleware_stack`` are inside of it. Python looks ``__call__`` up on the class, so the app's class is swapped
+for a subclass whose ``__call__`` goes through obskit, and swapped back by the returned function.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from opentelemetry.trace import SpanKind
+
+from obskit import semconv
+from obskit.instrumentation.asgi import SCOPE_KEY, ASGIApp, Receive, Scope, Send
+from obskit.instrumentation.function import Running
+from obskit.operation import Operation, Pipeline, current_operation
+
+_CONTRIB_ASGI = "opentelemetry.instrumentation.asgi"
+_BACKGROUND = "starlette.background"
+_MARK = "__obskit__"
+
+
+def can_instrument(app: Any) -> bool:
+    """Whether `app` is a Starlette app or a subclass's, such as FastAPI."""
+    applications = sys.modules.get("starlette.applications")
+    return applications is not None and isinstance(app, applications.Starlette)
+
+
+def is_instrumented(app: Any) -> bool:
+    """Whether `app` is observed in place already."""
+    return hasattr(type(app), _MARK)
+
+
+def instrument(app: Any, observe: Callable[[ASGIApp], ASGIApp]) -> Callable[[], None]:
+    """Put what `observe` makes of the app around it, in place; routes may still be added.
+
+    Args:
+        app: a Starlette or FastAPI app.
+        observe: makes the observed app from the app's own call.
+
+    Returns:
+        A function that gives the app its class back.
+    """
+    cls = type(app)
+    observed = observe(functools.partial(cls.__call__, app))
+
+    async def call(_self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        await observed(scope, receive, send)
+
+    body = {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__, _MARK: True}
+    swapped = type(cls.__name__, (cls,), body)
+    app.__class__ = swapped
+
+    def restore() -> None:
+        if type(app) is swapped:
+            app.__class__ = cls
+
+    return restore
+
+
+class StandDown:
+    """Has contrib's ASGI middleware, under FastAPI's and Starlette's instrumentors too, leave observed requests alone.
+
+    It is inside of the app and would add a second span for the request, and one for each message. Requests of apps
+    that obskit does not observe keep their span.
+    """
+
+    def __init__(self) -> None:
+        self._restore: Callable[[], None] | None = None
+
+    def install(self) -> None:
+        """Patch the middleware's class if it has been imported; call again when it may have been since."""
+        module = sys.modules.get(_CONTRIB_ASGI)
+        if module is None or self._restore is not None:
+            return
+        cls = module.OpenTelemetryMiddleware
+        original = cls.__call__
+
+        @functools.wraps(original)
+        async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+            await (self.app(scope, receive, send) if SCOPE_KEY in scope else original(self, scope, receive, send))
+
+        cls.__call__ = call
+
+        def restore() -> None:
+            if cls.__call__ is call:
+                cls.__call__ = original
+
+        self._restore = restore
+
+    def restore(self) -> None:
+        """Give the class its own method back."""
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+
+
+def instrument_background(pipeline: Pipeline) -> Callable[[], None]:
+    """Make each Starlette background task an INTERNAL operation of the request's trace.
+
+    Where contrib's instrumentor has put its own span around background tasks, the operation takes its place.
+
+    Returns:
+        A function that gives the class its own method back.
+    """
+    module = sys.modules.get(_BACKGROUND)
+    if module is None:
+        return lambda: None
+    cls = module.BackgroundTask
+    original: Callable[[Any], Awaitable[None]] = cls.__call__
+    bare: Callable[[Any], Awaitable[None]] = getattr(cls, "_otel_original_call", original)
+
+    @functools.wraps(original)
+    async def call(task: Any) -> None:
+        if not pipeline.signals or current_operation().event != semconv.EVENT_HTTP_SERVER:
+            await original(task)
+            return
+        name = getattr(task.func, "__qualname__", type(task.func).__qualname__)
+        with Running(Operation(pipeline, semconv.EVENT_OPERATION, name, SpanKind.INTERNAL, fields={})):
+            await bare(task)
+
+    cls.__call__ = call
+
+    def restore() -> None:
+        if cls.__call__ is call:
+            cls.__call__ = original
+
+    return restore

@@ -1,0 +1,216 @@
+"""Taking over the process's logging, and giving it back.
+
+Each change is written down with what undoes it; a restore undoes them in reverse order, and leaves alone what someone
+else has changed since.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import Any, Final, Literal
+
+from obskit import semconv
+from obskit.signals._console import Console, colours_wanted
+from obskit.signals._encoding import Redactor, encode
+from obskit.signals._lines import Lines, Writer
+from obskit.signals._pipeline import LineHandler, configure_structlog, structlog_is_the_teams
+from obskit.signals._stamp import emit_to_team, stamp_records, stamp_structlog
+from obskit.signals.logs import Logs, RequestLog, write_to
+
+LogMode = Literal["replace", "stamp", "off"]
+LogFormat = Literal["auto", "json", "console"]
+
+_ACCESS: Final = "uvicorn.access"
+_SERVERS: Final = ("uvicorn", "uvicorn.error", _ACCESS, "gunicorn.error", "gunicorn.access")
+#: Loggers of HTTP clients, which log every request at INFO; the operations say the same.
+_CHATTY: Final = ("httpx", "httpcore", "urllib3")
+
+
+class LogPipeline:
+    """What logging of this process has become; see :func:`install_logs`.
+
+    Attributes:
+        effective_mode: `replace`, `stamp` or `off`: the mode asked for, unless `reason` says why it is another.
+        reason: one clause for a reader of the start-up line; empty where the mode is as asked.
+        signal: writes the canonical lines; None where obskit writes no lines.
+    """
+
+    def __init__(self, effective_mode: LogMode, reason: str = "", signal: Logs | None = None) -> None:
+        self.effective_mode = effective_mode
+        self.reason = reason
+        self.signal = signal
+        self._restored = False
+        self._undo = ExitStack()
+
+    def adopt(self) -> None:
+        """Take over what has appeared since the last time; called again when a server has set its own logging up."""
+
+    def access_gives_way(self) -> None:
+        """Leave the server's access lines out: an app is observed, and its canonical lines say the same."""
+
+    def restore(self) -> None:
+        """Undo everything; a second call does nothing."""
+        self._restored = True
+        self._undo.close()
+
+
+class _Replace(LogPipeline):
+    """Every line is obskit's: the stream handlers of root and of the servers have given way to one of ours."""
+
+    def __init__(self, lines: Lines, level: int, signal: Logs, *, has_request_lines: bool) -> None:
+        super().__init__("replace", signal=signal)
+        self._handler = LineHandler(lines)
+        self._has_request_lines = has_request_lines
+        self._undo.callback(configure_structlog(lines, level))
+        self._set_level(logging.root, level)
+        for name in _CHATTY:
+            if not logging.getLogger(name).level:
+                self._set_level(logging.getLogger(name), logging.WARNING)
+        self._preset_uvicorn()
+        self.adopt()
+
+    def adopt(self) -> None:
+        if self._restored:
+            return
+        self._take_streams(logging.root)
+        if self._handler not in logging.root.handlers:
+            logging.root.addHandler(self._handler)
+            self._undo.callback(logging.root.removeHandler, self._handler)
+        for name in _SERVERS:
+            logger = logging.root.manager.loggerDict.get(name)
+            if isinstance(logger, logging.Logger) and self._take_streams(logger):
+                self._set(logger, "propagate", value=True)
+        if self._handler.access_gives_way:
+            self._silence_access()
+
+    def access_gives_way(self) -> None:
+        if self._has_request_lines:
+            self._handler.access_gives_way = True
+            self.adopt()
+
+    def _take_streams(self, logger: logging.Logger) -> bool:
+        taken = [(index, handler) for index, handler in enumerate(logger.handlers) if _is_plain_stream(handler)]
+        for index, handler in taken:
+            with suppress(OSError, ValueError):  # its stream is closed, or its reader is gone
+                handler.flush()
+            logger.removeHandler(handler)
+            self._undo.callback(_give_back, logger, index, handler)
+        return bool(taken)
+
+    def _silence_access(self) -> None:
+        """Spare the server the making of lines that nobody would see."""
+        logger = logging.root.manager.loggerDict.get(_ACCESS)
+        if isinstance(logger, logging.Logger) and all(each is self._handler for each in _reached(logger)):
+            self._set(logger, "propagate", value=False)
+            self._set(logger, "disabled", value=True)
+
+    def _set(self, logger: logging.Logger, attribute: str, *, value: bool) -> None:
+        before = getattr(logger, attribute)
+        if before is value:
+            return
+        setattr(logger, attribute, value)
+        self._undo.callback(lambda: setattr(logger, attribute, before) if getattr(logger, attribute) is value else None)
+
+    def _set_level(self, logger: logging.Logger, level: int) -> None:
+        before = logger.level
+        logger.setLevel(level)
+        self._undo.callback(lambda: logger.setLevel(before) if logger.level == level else None)
+
+    def _preset_uvicorn(self) -> None:
+        """Have uvicorn, where it is imported, configure no handlers of its own: it may do so after this."""
+        config = getattr(sys.modules.get("uvicorn.config"), "LOGGING_CONFIG", None)
+        for name in _SERVERS:
+            logger = config.get("loggers", {}).get(name) if isinstance(config, dict) else None
+            if logger is None or not logger.get("handlers"):
+                continue
+            before = copy.deepcopy(logger)
+            logger.update(handlers=[], propagate=True)
+            self._undo.callback(_replace_contents, logger, before)
+
+
+class _Stamp(LogPipeline):
+    """The team's own pipeline stays; its records and events carry the trace ids."""
+
+    def __init__(self, service: str, reason: str, signal: Logs) -> None:
+        super().__init__("stamp", reason, signal)
+        self._service = service
+        self._undo.callback(stamp_records(service))
+        self.adopt()
+
+    def adopt(self) -> None:
+        if not self._restored and structlog_is_the_teams():
+            self._undo.callback(stamp_structlog(self._service))
+
+
+def install_logs(  # noqa: PLR0913  (one argument for each thing that can be configured)
+    writer: Writer,
+    redactor: Redactor,
+    *,
+    mode: LogMode = "replace",
+    level: str = "INFO",
+    log_format: LogFormat = "auto",
+    request_log: RequestLog = "all",
+    resource: Mapping[str, str],
+    descriptor: int = 1,
+) -> LogPipeline:
+    """Make structlog, stdlib logging and the servers' loggers write one kind of line.
+
+    Args:
+        writer: where lines go.
+        redactor: takes secrets out of them.
+        mode: `replace` takes over root's and the servers' stream handlers; `stamp` leaves all handlers and adds trace
+            ids to what they format, and is what `replace` becomes where structlog is configured already; `off`
+            changes nothing and writes nothing.
+        level: name of the lowest level that is written in `replace` mode, any case.
+        log_format: `auto` is `console` where `descriptor` is a terminal, else `json`.
+        request_log: which operations have a canonical line.
+        resource: attributes of the service, by their semantic names.
+        descriptor: the file descriptor that `writer` writes to.
+
+    Returns:
+        The handle, whose ``restore()`` gives everything back.
+    """
+    if mode == "off":
+        return LogPipeline("off")
+    if mode == "stamp" or structlog_is_the_teams():
+        reason = "" if mode == "stamp" else "structlog is configured already"
+        return _Stamp(resource.get(semconv.SERVICE_NAME, ""), reason, Logs(emit_to_team, request_log))
+    terminal = os.isatty(descriptor)
+    console = None
+    if log_format == "console" or (log_format == "auto" and terminal):
+        console = Console(colours=terminal and colours_wanted())
+    lines = Lines(writer, redactor, resource, encode if console is None else console.line)
+    emit = write_to(lines, None if console is None else console.request)
+    signal = Logs(emit, request_log, keep_calls=console is not None)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    return _Replace(lines, number, signal, has_request_lines=request_log != "off")
+
+
+def _is_plain_stream(handler: logging.Handler) -> bool:
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    return type(handler) is logging.StreamHandler and any(handler.stream is stream for stream in streams)
+
+
+def _reached(logger: logging.Logger) -> list[logging.Handler]:
+    """The handlers that a record of `logger` comes to, by propagation."""
+    reached: list[logging.Handler] = []
+    above: logging.Logger | None = logger
+    while above is not None:
+        reached += above.handlers
+        above = above.parent if above.propagate else None
+    return reached
+
+
+def _give_back(logger: logging.Logger, index: int, handler: logging.Handler) -> None:
+    if handler not in logger.handlers:
+        logger.handlers.insert(index, handler)
+
+
+def _replace_contents(target: dict[str, Any], contents: dict[str, Any]) -> None:
+    target.clear()
+    target.update(contents)

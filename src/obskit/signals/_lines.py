@@ -1,0 +1,177 @@
+"""Log lines: what each holds, in which order, and where it goes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace import INVALID_SPAN, format_span_id, format_trace_id, get_current_span
+
+from obskit import semconv
+from obskit._exception import Exceptions
+from obskit.operation import _OPERATION_KEY, Operation
+from obskit.signals._encoding import MAX_LINE, Redactor, encode, exception_of, readable, text_of
+
+#: Names of a line that a log call's own fields cannot take.
+LINE_FIELDS: Final = frozenset(
+    {
+        semconv.TIMESTAMP,
+        semconv.LEVEL,
+        semconv.MESSAGE,
+        semconv.LOGGER,
+        semconv.TRACE_ID,
+        semconv.SPAN_ID,
+        semconv.TRACE_FLAGS,
+        semconv.SERVICE_NAME,
+        semconv.SERVICE_NAMESPACE,
+        semconv.SERVICE_VERSION,
+        semconv.SERVICE_INSTANCE_ID,
+        semconv.DEPLOYMENT_ENVIRONMENT_NAME,
+        semconv.EVENT_NAME,
+        semconv.EXCEPTION_TYPE,
+        semconv.EXCEPTION_MESSAGE,
+        semconv.EXCEPTION_STACKTRACE,
+        semconv.TRUNCATED,
+    }
+)
+_RESOURCE_FIELDS: Final = (semconv.SERVICE_NAME, semconv.SERVICE_VERSION, semconv.DEPLOYMENT_ENVIRONMENT_NAME)
+#: Set on an exception whose stack trace a line has carried, so that the server's own report of it gives way.
+_CARRIED: Final = "_obskit_carried"
+_NO_TRACE: Final[dict[str, str]] = {}
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+
+
+class Writer(Protocol):
+    """Where finished lines go."""
+
+    def write(self, line: bytes) -> None:
+        """Take one line, its newline included; never blocks or raises."""
+        ...
+
+
+class Lines:
+    """Builds log lines in the contract's order and writes them.
+
+    Args:
+        writer: takes each finished line.
+        redactor: takes secrets out of messages, values and stack traces.
+        resource: attributes of the service; those that stand on every line are taken.
+        render: turns a line's dict into bytes; JSON unless a terminal is to show it.
+    """
+
+    __slots__ = ("_collisions", "_redact", "_redact_text", "_second", "exceptions", "render", "resource", "write")
+
+    def __init__(
+        self,
+        writer: Writer,
+        redactor: Redactor,
+        resource: Mapping[str, str],
+        render: Callable[[dict[str, Any]], bytes] = encode,
+    ) -> None:
+        self.write = writer.write
+        self.exceptions = Exceptions(redactor.text)
+        self.resource = {name: resource[name] for name in _RESOURCE_FIELDS if resource.get(name)}
+        self.render = render
+        self._redact = redactor.__call__  # bound once: it runs for every field
+        self._redact_text = redactor.text
+        self._second = (0, "")
+        self._collisions: set[str] = set()
+
+    def timestamp(self, ns: int) -> str:
+        """Nanoseconds since the epoch as RFC 3339 in UTC, microseconds always six digits."""
+        second, rest = divmod(ns, 1_000_000_000)
+        known, prefix = self._second
+        if second != known:
+            prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._second = (second, prefix)
+        return f"{prefix}{rest // 1000:06d}Z"
+
+    def log(  # noqa: PLR0913, PLR0917  (runs for every line: keywords cost)
+        self, ns: int, level: str, logger: str, message: Any, fields: Mapping[Any, Any], exc_info: Any = None
+    ) -> None:
+        """Write the line of one log call.
+
+        Args:
+            ns: when, nanoseconds since the epoch.
+            level: lower-case name.
+            logger: the logger's name.
+            message: anything; text as a rule.
+            fields: what the caller gave, of any types, under any names.
+            exc_info: an exception or an ``exc_info`` tuple, or nothing.
+        """
+        if type(message) is not str or len(message) > MAX_LINE:
+            message = text_of(message)[:MAX_LINE]
+        line: dict[str, Any] = {
+            semconv.TIMESTAMP: self.timestamp(ns),
+            semconv.LEVEL: level,
+            semconv.MESSAGE: self._redact_text(message),
+            semconv.LOGGER: logger,
+            **trace_fields(),
+            **self.resource,
+        }
+        redact = self._redact
+        for key, value in fields.items():
+            name = key if type(key) is str else text_of(key)
+            if name in LINE_FIELDS:
+                name = self._renamed(name)
+            kind = type(value)
+            if kind in _SCALARS and (kind is not str or len(value) <= MAX_LINE):
+                line[name] = redact(name, value)
+            else:
+                line[name] = readable(name, value, redact)
+        error = exception_of(exc_info)
+        if error is not None:
+            line.update(self.exceptions.describe(error))
+        self.write(self.render(line))
+
+    def _renamed(self, name: str) -> str:
+        if name not in self._collisions:
+            self._collisions.add(name)
+            logging.getLogger("obskit").warning(
+                "field %r is a name of the line's own; yours is kept as %r", name, semconv.RESERVED_PREFIX + name
+            )
+        return semconv.RESERVED_PREFIX + name
+
+
+def trace_fields() -> dict[str, str]:
+    """Trace id, span id and flags of the current span in lower-case hex, by their names; empty outside of any trace."""
+    context = otel_context.get_current()
+    span = get_current_span(context)
+    if span is INVALID_SPAN:
+        return _NO_TRACE
+    op = context.get(_OPERATION_KEY)
+    if isinstance(op, Operation) and span is op.span:
+        return ids_of(op)
+    ids = span.get_span_context()
+    if not ids.is_valid:
+        return _NO_TRACE
+    return {
+        semconv.TRACE_ID: format_trace_id(ids.trace_id),
+        semconv.SPAN_ID: format_span_id(ids.span_id),
+        semconv.TRACE_FLAGS: f"{ids.trace_flags:02x}",
+    }
+
+
+def ids_of(op: Operation) -> dict[str, str]:
+    """What :func:`trace_fields` gives while `op` is current; empty where it has no trace."""
+    if not op.trace_id:
+        return _NO_TRACE
+    return {
+        semconv.TRACE_ID: op.trace_id,
+        semconv.SPAN_ID: op.span_id,
+        semconv.TRACE_FLAGS: "01" if op.sampled else "00",
+    }
+
+
+def mark_carried(error: BaseException) -> None:
+    """Remember, on the exception itself, that a line has carried its stack trace."""
+    vars(error)[_CARRIED] = True
+
+
+def is_carried(exc_info: Any) -> bool:
+    """Whether a line has carried the stack trace of the exception in `exc_info` already."""
+    error = exception_of(exc_info)
+    return error is not None and _CARRIED in vars(error)
