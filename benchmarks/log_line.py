@@ -145,7 +145,6 @@ def measure(sizes: Sizes, folder: Path) -> Result:
 def line_account(worker: Worker) -> Account:
     """What the subject says of its lines, beside the complete lines that stand in its file."""
     counts: dict[str, Any] = worker.ask("account")
-    written = worker.log.read_bytes()
-    for line in written.splitlines()[-100:]:
+    for line in worker.log.read_bytes().splitlines()[-100:]:
         json.loads(line)
-    return Account(TITLES[worker.subject], "lines", **counts, received=written.count(b"\n"))
+    return Account(TITLES[worker.subject], "lines", **counts, received=worker.lines())

@@ -1,7 +1,6 @@
 """What each piece of an observed request costs, on the serving thread and off it: where work would pay.
 
-A ladder, not a list of isolated calls: the same requests with one signal more at each step, so that the steps add up
-to the whole.
+A ladder, and single calls: the same requests with one signal more at each step, so that the steps add up to the whole.
 """
 
 from __future__ import annotations
@@ -16,23 +15,38 @@ from typing import Any
 from benchmarks import subjects
 from benchmarks.results import Result
 from benchmarks.sizes import Sizes
-from benchmarks.subjects import OBSKIT
+from benchmarks.subjects import BARE, OBSKIT
 from benchmarks.traffic import REQUESTS_A_FLUSH, Driver, traceparent
 from benchmarks.workers import Child, Worker
 
 _CALLS = 2000
 
 
-def child(_name: str) -> Child:
+class _NoSignal:
+    """Takes operations and does nothing: what remains is observing."""
+
+    name = "no signal"
+
+    def start(self, op: object) -> None:
+        pass
+
+    def finish(self, op: object) -> None:
+        pass
+
+
+def child(name: str) -> Child:
     """The worker's side."""
-    subject = subjects.build(OBSKIT)
+    subject = subjects.build(name)
     driver = Driver(subject.app)
     driver.cpu_seconds(300, subject.flush, sampled=True)
+
+    def bare(repeats: int) -> tuple[float, float]:
+        return _serving(driver, subject.flush, repeats, sampled=True)
 
     def ladder(repeats: int) -> list[tuple[str, float, float]]:
         pipeline = importlib.import_module("obskit.operation")._pipeline  # noqa: SLF001  (its signals are what vary)
         signals = pipeline.signals
-        steps = [("no signal: requests pass untouched", ())]
+        steps = [("+ the operation, and the handler's log line", (_NoSignal(),))]
         steps += [(f"+ {signals[n].name}", signals[: n + 1]) for n in range(len(signals))]
         rows = []
         try:
@@ -48,7 +62,7 @@ def child(_name: str) -> Child:
         gc.collect()
         return [(title, _smallest(call, subject.flush, repeats)) for title, call in _calls()]
 
-    return Child({"ladder": ladder, "calls": calls})
+    return Child({"bare": bare, "ladder": ladder, "calls": calls})
 
 
 def _serving(driver: Driver, flush: Callable[[], object], repeats: int, *, sampled: bool) -> tuple[float, float]:
@@ -106,8 +120,10 @@ def measure(sizes: Sizes, folder: Path) -> Result:
     """The ladder and the calls; the smallest of many repetitions."""
     with Worker("receiver", "pieces", folder, {}) as receiver:
         environment = subjects.environment(OBSKIT, receiver.ask("port"))
+        with Worker("pieces", BARE, folder, environment) as worker:
+            steps: list[Any] = [("bare FastAPI", *worker.ask("bare", repeats=sizes.pieces_repeats))]
         with Worker("pieces", OBSKIT, folder, environment) as worker:
-            steps: list[Any] = worker.ask("ladder", repeats=sizes.pieces_repeats)
+            steps += worker.ask("ladder", repeats=sizes.pieces_repeats)
             calls: list[Any] = worker.ask("calls", repeats=sizes.pieces_repeats)
     result = Result(
         f"Pieces of a request, CPU µs (the smallest of {sizes.pieces_repeats})",

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import gc
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from benchmarks import subjects
 from benchmarks.results import Account, Result
 from benchmarks.sizes import Sizes
-from benchmarks.subjects import ASSEMBLED, ASSEMBLED_LEAN, BARE, OBSKIT, TITLES
+from benchmarks.subjects import ASSEMBLED, ASSEMBLED_LEAN, BARE, OBSKIT, TITLES, Counts
 from benchmarks.traffic import Driver
 from benchmarks.workers import Child, Worker
 
@@ -38,12 +38,13 @@ def child(name: str) -> Child:
         _, process = driver.cpu_seconds(count, subject.flush, sampled=sampled)
         return process / count * 1e6
 
-    def account() -> dict[str, int]:
+    def account() -> dict[str, dict[str, int]]:
         subject.flush()
         exposition = driver.get("/metrics")
         subject.flush()  # the scrape is a request too: assembled stacks trace it
-        counts = subject.spans(exposition)
-        return {"produced": counts.produced, "exported": counts.exported, "dropped": counts.dropped}
+        written = Counts() if name == BARE else Counts(driver.requests, driver.requests)
+        lines = subject.lines(exposition) if subject.lines else written
+        return {"spans": asdict(subject.spans(exposition)), "lines": asdict(lines)}
 
     return Child({"block": block, "account": account})
 
@@ -58,7 +59,7 @@ def measure(sizes: Sizes, folder: Path) -> Result:
             for name in SUBJECTS
         ]
         times = in_turns(workers, sizes.cpu_rounds, sizes.cpu_requests)
-        accounts = [span_account(worker, receiver) for worker in workers]
+        accounts = [account for worker in workers for account in _accounts(worker, receiver)]
     return _result(times, accounts, sizes)
 
 
@@ -72,11 +73,13 @@ def in_turns(workers: list[Worker], rounds: int, count: int) -> dict[str, list[f
     return times
 
 
-def span_account(worker: Worker, receiver: Worker) -> Account:
-    """What the subject says of its spans, beside what the receiver decoded."""
-    counts: dict[str, int] = worker.ask("account")
-    received: Any = receiver.ask("count", subject=worker.subject)
-    return Account(_TITLES[worker.subject], "spans", **counts, received=received["spans"])
+def _accounts(worker: Worker, receiver: Worker) -> list[Account]:
+    title, counts = _TITLES[worker.subject], worker.ask("account")
+    received: int = receiver.ask("count", subject=worker.subject)["spans"]
+    return [
+        Account(title, "spans", **counts["spans"], received=received),
+        Account(title, "lines", **counts["lines"], received=worker.lines()),
+    ]
 
 
 def _result(times: dict[str, list[float]], accounts: list[Account], sizes: Sizes) -> Result:

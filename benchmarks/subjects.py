@@ -48,15 +48,17 @@ class Subject:
         app: the application.
         flush: returns when all that was produced has left the process.
         spans: counts of spans, from the exposition text of its ``/metrics`` where that is where they stand.
+        lines: the same of log lines; None where each call has written before it returns.
     """
 
     app: FastAPI
     flush: Callable[[], object] = lambda: None
     spans: Callable[[str], Counts] = lambda _exposition: Counts()
+    lines: Callable[[str], Counts] | None = None
 
 
-def application(log: Callable[..., object] | None = None) -> FastAPI:
-    """The service itself: one JSON endpoint, which writes one line with two fields when given a logger's method."""
+def application(log: Any = None) -> FastAPI:
+    """The service itself: one JSON endpoint, which writes one line with two fields when given a structlog logger."""
     app = FastAPI(title=SERVICE_NAME)
 
     if log is None:
@@ -68,7 +70,7 @@ def application(log: Callable[..., object] | None = None) -> FastAPI:
 
         @app.get("/items/{item_id}")
         async def read_logged_item(item_id: int, *, verbose: bool = False) -> dict[str, object]:
-            log("item read", item_id=item_id, verbose=verbose)
+            log.info("item read", item_id=item_id, verbose=verbose)
             return {"id": item_id, "name": "pen", "price": 1.5, "verbose": verbose}
 
     return app
@@ -79,7 +81,12 @@ def wire_obskit(app: FastAPI) -> Subject:
     import obskit
 
     handle = obskit.init(app, service_name=SERVICE_NAME)
-    return Subject(app, lambda: handle.flush(FLUSH_SECONDS), lambda text: counts_of(text, "obskit_spans"))
+    return Subject(
+        app,
+        lambda: handle.flush(FLUSH_SECONDS),
+        lambda text: counts_of(text, "obskit_spans"),
+        lambda text: counts_of(text, "obskit_log_lines"),
+    )
 
 
 def obskit_logger() -> Any:
@@ -188,8 +195,8 @@ def build(name: str) -> Subject:
     if name == BARE:
         return Subject(application())
     if name == OBSKIT:
-        return wire_obskit(application(obskit_logger().info))
-    return wire_assembled(application(structlog_logger().info), lean=name == ASSEMBLED_LEAN)
+        return wire_obskit(application(obskit_logger()))
+    return wire_assembled(application(structlog_logger()), lean=name == ASSEMBLED_LEAN)
 
 
 def environment(name: str, receiver_port: int) -> dict[str, str]:

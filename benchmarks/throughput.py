@@ -36,9 +36,12 @@ def child(name: str) -> Child:
     config = uvicorn.Config(subject.app, access_log=False, log_level="warning")
     server = uvicorn.Server(config)
 
-    def account(exposition: str) -> dict[str, int]:
+    def account(exposition: str) -> dict[str, dict[str, int] | None]:
         subject.flush()
-        return asdict(subject.spans(exposition))
+        return {
+            "spans": asdict(subject.spans(exposition)),
+            "lines": asdict(subject.lines(exposition)) if subject.lines else None,
+        }
 
     return Child(
         {
@@ -78,7 +81,8 @@ def measure(sizes: Sizes, folder: Path) -> Result:
                 rates[server.subject].append(_load(wrk, ports[server.subject], sizes.load_seconds))
                 server.ask("flush")
         result.notes.append(f"uvicorn reads HTTP by {servers[0].ask('protocol')}.")
-        result.accounts = [_account(server, ports[server.subject], receiver) for server in servers]
+        for server in servers:
+            result.accounts += _accounts(server, ports[server.subject], receiver)
     _tabulate(result, rates)
     return result
 
@@ -94,15 +98,19 @@ def _load(wrk: str, port: int, seconds: int) -> float:
     return float(rate[1])
 
 
-def _account(server: Worker, port: int, receiver: Worker) -> Account:
+def _accounts(server: Worker, port: int, receiver: Worker) -> list[Account]:
     server.ask("flush")
     exposition = ""
     if server.subject != BARE:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             exposition = answer.read().decode()
-    counts: dict[str, int] = server.ask("account", exposition=exposition)
-    received: dict[str, int] = receiver.ask("count", subject=server.subject)
-    return Account(TITLES[server.subject], "spans", **counts, received=received["spans"])
+    counts: dict[str, dict[str, int]] = server.ask("account", exposition=exposition)
+    received = {"spans": receiver.ask("count", subject=server.subject)["spans"], "lines": server.lines()}
+    return [
+        Account(TITLES[server.subject], item, **counts[item], received=received[item])
+        for item in counts
+        if counts[item] is not None
+    ]
 
 
 def _tabulate(result: Result, rates: dict[str, list[float]]) -> None:

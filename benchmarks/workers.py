@@ -81,6 +81,10 @@ class Worker:
             raise RuntimeError(f"{self.subject} died at {command!r}:\n{self._errors.read_text(errors='replace')}")
         return json.loads(answer)
 
+    def lines(self) -> int:
+        """How many complete lines stand in its log."""
+        return self.log.read_bytes().count(b"\n")
+
     def stop(self) -> None:
         """End the process in its own way; kill it when it does not."""
         if self._process.stdin is not None:

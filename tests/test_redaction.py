@@ -18,7 +18,11 @@ redactor = Redactor()
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKCAQEA==\n-----END RSA PRIVATE KEY-----"
 # Put together here, so that no scanner takes this file for a leak.
-STRIPE, SLACK, GITHUB = "sk_" + "live_4eC39HqLyjWDarjtT1zd", "xox" + "b-123456789012-abcdefGHIJKL", "gh" + "p_" + "a1B2" * 9
+STRIPE, SLACK, GITHUB = (
+    "sk_" + "live_4eC39HqLyjWDarjtT1zd",
+    "xox" + "b-123456789012-abcdefGHIJKL",
+    "gh" + "p_" + "a1B2" * 9,
+)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +134,14 @@ def test_remembered_decisions_are_bounded_and_stay_right():
         ("user[password]=x&b=2", "user[password]=*&b=2"),
         ("headers['authorization'] = 'x'", "headers['authorization'] = '*'"),
         ("[(b'authorization', b'Basic dXNlcjpw'), (b'host', b'h')]", "[(b'authorization', b'*'), (b'host', b'h')]"),
-        ("Authorization: Digest username=\"u\", response=\"r\"\nHost: h", "Authorization: *\nHost: h"),
+        ('Authorization: Digest username="u", response="r"\nHost: h', "Authorization: *\nHost: h"),
         ("Cookie: a=1; sid=2\r\nHost: h", "Cookie: *\r\nHost: h"),
         ("token: Bearer a|b c", "token: * c"),
         ("password='cut off", "password='*"),
         ("password=", "password="),
         ("password= ", "password= "),
+        ("password= Token: abc", "password= * *"),
+        ("password=a=b token=c", "password=* token=*"),
         ('password=""', 'password=""'),
         ("password=&x=1", "password=&x=1"),
         ("f(password=abc, x=1)", "f(password=*, x=1)"),
@@ -204,9 +210,9 @@ def test_any_text_comes_back_and_stays_as_it_is(text):
 
 
 @given(_TEXTS, st.sampled_from(" \n\t"), _PLANTS, _SECRETS, st.sampled_from(" \n"), _TEXTS)
-@example("-", " ", "password={}", "a:/b@c?123456", " ", "@")
+@example("password=", " ", "Password: {}", "0123456789ab", " ", "")
 @settings(max_examples=400, deadline=None)
-def test_a_labelled_secret_never_survives(before, gap, plant, secret, after_gap, after):
+def test_a_labelled_secret_never_survives(before, gap, plant, secret, after_gap, after):  # noqa: PLR0917  (drawn)
     secret = secret.strip(":/@.") + "q7"
     assume(secret not in before + after)
     out = redactor.text(before + gap + plant.format(secret) + after_gap + after)
@@ -235,14 +241,14 @@ def test_any_name_and_value_pass(name, value):
 
 
 def _random_text(size):
-    return "".join(random.Random(7).choices(string.printable, k=size))  # noqa: S311
+    return "".join(random.Random(7).choices(string.printable, k=size))
 
 
 @pytest.mark.parametrize(
     "unit",
-    ["a", "eyJ", "eyJa", "eyJabcdefgh.", "://", "://a:b", "://a:b@c/", "password", "password=", "password: '", "token='\\", "a_",
+    ["a", "eyJ", "eyJa", "eyJabcdefgh.", "://", "://a:b", "://a:b@c/", "password", "password=", "password: ", "password: '", "token='\\", "a_",
      "password=[", "password={", "-----BEGIN PRIVATE KEY", "bearer ", "bearer a", "basic a", "basic aaaaaaaA", "?token=", "AKIA",
-     "ghp_a", "github_pat_", "xoxb-", "\\", "\\\"", "'", "',", "' ,'", "a.b-c_", " ", "token \t", "=", "token]]]]", "aB", "eyJ-eyJ.",
+     "ghp_a", "github_pat_", "xoxb-", "\\", '\\"', "'", "',", "' ,'", "a.b-c_", " ", "token \t", "=", "token]]]]", "aB", "eyJ-eyJ.",
      "token=bearer ", "api key", "token===", "@", "://@", "k:", "a: b, "],
 )  # fmt: skip
 def test_time_is_linear_on_hostile_text(unit):

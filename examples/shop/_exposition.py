@@ -1,6 +1,6 @@
 """What /metrics says: the histograms of requests, and quantiles of them as Prometheus computes them."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -16,8 +16,8 @@ Key = tuple[str, ...]
 class Histogram:
     """Requests by duration. `below` maps a bucket's upper bound in seconds to how many took at most as long."""
 
-    below: Counter[float] = field(default_factory=Counter)
-    errors: float = 0
+    below: dict[float, float] = field(default_factory=lambda: defaultdict(float))
+    errors: int = 0
 
     @property
     def count(self) -> int:
@@ -55,5 +55,5 @@ def histograms(folder: Path, by: Sequence[str]) -> dict[Key, Histogram]:
                 if sample.name.endswith("_bucket"):
                     histogram.below[float(labels["le"])] += sample.value
                 elif sample.name.endswith("_count") and labels["http_response_status_code"] >= "500":
-                    histogram.errors += sample.value
+                    histogram.errors += int(sample.value)
     return found

@@ -49,14 +49,14 @@ def uninterrupted() -> Iterator[None]:
     def hold(number: int, _frame: FrameType | None) -> None:
         held.append(number)
 
-    before = {number: signal.signal(number, hold) for number in SIGNALS}
+    before = [(number, signal.signal(number, hold)) for number in SIGNALS]
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in before:
             signal.signal(number, handler)
-    for number in held[:1]:
-        signal.raise_signal(number)
+    if held:
+        signal.raise_signal(held[0])
 
 
 def choose_ports(documented: dict[str, int]) -> tuple[dict[str, int], list[str]]:
@@ -100,7 +100,7 @@ def environment(ports: dict[str, int], folder: Path, seed: int) -> dict[str, str
 
 def start(name: str, port: int, folder: Path, variables: dict[str, str]) -> Service:
     lines, errors = folder / f"{name}.jsonl", folder / f"{name}.err"
-    command = [sys.executable, "-m", "uvicorn", f"examples.shop.{name}:app", "--port", str(port), "--no-access-log"]
+    command = [sys.executable, "-m", "uvicorn", f"examples.shop.{name}:app", "--port", str(port)]
     with lines.open("wb") as stdout, errors.open("wb") as stderr:
         process = subprocess.Popen(  # noqa: S603  (a fixed command; the session of its own keeps Ctrl-C with us)
             command,

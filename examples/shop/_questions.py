@@ -1,6 +1,7 @@
 """The questions to the JSON lines, in SQL. Each stands alone: run it with ``python -m examples.shop.ask``."""
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -103,7 +104,8 @@ WHERE event IS NOT NULL AND f.atom IS NOT NULL
       WHERE service = 'gateway' AND method = getvariable('method') AND route = getvariable('route')
   )
   AND f.key NOT IN ('timestamp', 'message', 'level', 'logger', 'event.name', 'trace_id', 'span_id', 'parent_span_id',
-                    'trace_flags', 'service.name', 'service.version', 'deployment.environment.name', 'sample_rate')
+                    'trace_flags', 'service.name', 'service.version', 'deployment.environment.name', 'sample_rate',
+                    'exception.stacktrace')
   AND NOT suffix(f.key, '_ms')
 """
 
@@ -174,13 +176,11 @@ GROUP BY ALL
 ORDER BY tier, with_it
 """
 
-#: The slow request that stands for the p99.
-AT_P99 = """
-SELECT trace_id FROM requests
-WHERE service = 'gateway' AND tier = getvariable('tier')
-  AND method = getvariable('method') AND route = getvariable('route')
-  AND duration_ms >= (SELECT quantile_disc(duration_ms, 0.99) FROM suspects)
-ORDER BY duration_ms LIMIT 1
+#: A slow request that stands for the others: of all slow ones its duration is the median.
+TYPICAL = """
+SELECT trace_id FROM suspects
+ORDER BY slow DESC, abs(duration_ms - (SELECT quantile_disc(duration_ms, 0.5) FROM suspects WHERE slow)), trace_id
+LIMIT 1
 """
 
 TRACE = """
@@ -188,7 +188,7 @@ SELECT service, event, message, level, span_id, parent_span_id, ended_us, durati
 FROM lines WHERE trace_id = getvariable('trace_id') AND ended_us IS NOT NULL ORDER BY ended_us
 """
 
-ALL = (RED, WORST, TIERS, SUSPECTS, FACTS, APART, OWN_TIME, ACROSS_TIERS, AT_P99, TRACE)
+ALL = (RED, WORST, TIERS, SUSPECTS, FACTS, APART, OWN_TIME, ACROSS_TIERS, TYPICAL, TRACE)
 
 
 def opened(folder: Path) -> duckdb.DuckDBPyConnection:
@@ -213,7 +213,7 @@ def assign(connection: duckdb.DuckDBPyConnection, **variables: object) -> None:
         connection.execute(f"SET VARIABLE {name} = ?", [value])
 
 
-def rows(connection: duckdb.DuckDBPyConnection, question: str) -> list[dict[str, object]]:
+def rows(connection: duckdb.DuckDBPyConnection, question: str) -> list[dict[str, Any]]:
     """The rows of a question's answer, each by column name."""
     answer = connection.execute(question)
     columns = [column[0] for column in answer.description or ()]

@@ -5,12 +5,14 @@ from rich.text import Text
 
 from examples.shop._answer import Finding
 
+CROWDED = 9
+
 
 def table(*columns: str, left: int = 1) -> Table:
-    """An empty table without lines; its first `left` columns are text, the others numbers."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    """An empty table without lines; its first `left` columns are text and may wrap, the others are numbers."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2 if len(columns) < CROWDED else 1, 0, 0), header_style="bold")
     for at, column in enumerate(columns):
-        made.add_column(Text(column), justify="left" if at < left else "right", no_wrap=True)
+        made.add_column(Text(column), justify="left" if at < left else "right", no_wrap=at >= left or at == 0)
     return made
 
 
@@ -20,9 +22,9 @@ def add(to: Table, *cells: str | Text, style: str = "") -> None:
 
 
 def apart_table(finding: Finding) -> Table | Text:
-    """Fields that set slow requests apart: in which share of the slow and of the rest, and how much that explains."""
-    shown = table("", "", "in slow", "in rest", "explains", left=2)
-    for kind, meaning, count in (("label", "which", 5), ("amount", "how much", 3)):
+    """Fields that set slow requests apart: the share of the slow and of the rest, and how much that tells."""
+    shown = table("", "", "in slow", "in rest", "tells", left=2)
+    for kind, meaning, count in (("label", "which", 5), ("amount", "how much", 2)):
         for at, row in enumerate([row for row in finding.apart if row["kind"] == kind][:count]):
             shares = (row["slow_has"] / row["slow_n"], row["rest_has"] / row["rest_n"], row["explains"])
             first = Text("" if at else meaning, style="dim")

@@ -41,15 +41,17 @@ def tree(lines: Iterable[Mapping[str, Any]]) -> list[Node]:
     Args:
         lines: rows of the question TRACE.
 
-    A line names its parent span. If that is a line too, it is the parent. If it is the client span of a call, which
-    has no line of its own, the parent is the innermost operation that made calls and encloses it in time.
+    A line may name its parent span. If that has a line too, it is the parent. If it is the client span of a call, which
+    has none, the parent is the innermost operation that made calls and encloses the request in time. What is not a
+    request was begun by its own service.
     """
     rows = list(lines)
     nodes = sorted((node(row) for row in rows if is_operation(row)), key=lambda node: (node.start_us, -node.end_us))
     by_span = {node.span_id: node for node in nodes}
-    roots = []
+    roots: list[Node] = []
     for each in nodes:
-        parent = by_span.get(each.parent_span_id) or caller(each, nodes)
+        find = caller if each.fields.get("event.name") == "http.server.request" else beginner
+        parent = by_span.get(each.parent_span_id) or find(each, nodes)
         (parent.children if parent else roots).append(each)
     for row in rows:
         if not is_operation(row):
@@ -73,6 +75,11 @@ def node(row: Mapping[str, Any]) -> Node:
 def caller(callee: Node, nodes: Iterable[Node]) -> Node | None:
     around = [each for each in nodes if each is not callee and made_calls(each) and each.encloses(callee)]
     return min(around, key=lambda each: each.end_us - each.start_us, default=None)
+
+
+def beginner(work: Node, nodes: Iterable[Node]) -> Node | None:
+    before = [each for each in nodes if each.service == work.service and each.start_us < work.start_us]
+    return max(before, key=lambda each: each.start_us, default=None)
 
 
 def made_calls(each: Node) -> bool:

@@ -12,22 +12,20 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from examples.shop._processes import Service, ShopError, running
 from examples.shop._runs import RUNS, new_run
 from examples.shop.load import drive
-from examples.shop.report import console, show
+from examples.shop.report import console, place, show
 
-EXAMPLE = (
-    "SELECT fields->>'payment.provider' AS provider, count(*) AS requests, quantile_disc(duration_ms, 0.95) AS p95"
-    " FROM requests WHERE service = 'payments' GROUP BY ALL"
-)
+EXAMPLE = "SELECT fields->>'payment.provider' AS provider, count(*), max(duration_ms) FROM requests GROUP BY ALL"
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.shop.demo", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=22, help="how long customers come (22)")
-    parser.add_argument("--rate", type=float, default=50, help="their requests a second (50)")
+    parser.add_argument("--seconds", type=float, default=24, help="how long customers come (24)")
+    parser.add_argument("--rate", type=float, default=32, help="their requests a second (32)")
     parser.add_argument("--seed", type=int, default=7, help="who they are and what they buy follows from it (7)")
     parser.add_argument("--keep", action="store_true", help="leave the services running")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder in which runs are kept (var/shop)")
@@ -44,7 +42,7 @@ def main() -> int:
     try:
         return run(given, out)
     except ShopError as error:
-        out.print(f"[bold red]The demo stopped.[/] {error}", highlight=False, markup=True)
+        out.print(Text.assemble(("The demo stopped. ", "bold red"), str(error)))
         return 1
     except KeyboardInterrupt:
         out.print("\nInterrupted; the services are stopped.")
@@ -55,7 +53,7 @@ def run(given: argparse.Namespace, out: Console) -> int:
     folder = new_run(given.runs.resolve())
     out.print("Starting the shop: gateway → users, orders → inventory, pricing, payments")
     with running(folder, given.seed, out.print, keep=given.keep) as services:
-        out.print(", ".join(f"{service.name} :{service.port}" for service in services), style="dim", highlight=False)
+        out.print(", ".join(f"{service.name} :{service.port}" for service in services), style="dim")
         begun = time.monotonic()
         check(load(services[0].url, given, out), services)
         seconds = time.monotonic() - begun
@@ -80,12 +78,15 @@ def load(url: str, given: argparse.Namespace, out: Console) -> Counter[str]:
             progress.update(task, completed=time.monotonic() - begun, seen=tally(seen))
 
         asyncio.run(drive(url, seed=given.seed, seconds=given.seconds, rate=given.rate, answered=answered))
-    out.print(f"They made {seen.total():,} requests: {tally(seen)}", highlight=False)
+    out.print(f"They made {seen.total():,} requests: {tally(seen)}")
     return seen
 
 
 def tally(seen: Counter[str]) -> str:
-    return ", ".join(f"{count:,} x {outcome}" for outcome, count in sorted(seen.items()))
+    kinds: Counter[str] = Counter()
+    for outcome, count in seen.items():
+        kinds[f"{outcome[0]}xx" if outcome.isdigit() else outcome] += count
+    return ", ".join(f"{count:,} x {kind}" for kind, count in sorted(kinds.items()))
 
 
 def check(seen: Counter[str], services: Sequence[Service]) -> None:
@@ -121,20 +122,16 @@ def drained(services: Sequence[Service], seconds: float = 2.0) -> None:
         time.sleep(0.2)
 
 
-def relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
 def farewell(folder: Path, kept: Sequence[Service], out: Console) -> None:
-    place = relative(folder)
     out.print()
-    out.rule("[bold] Look further [/]", align="left", style="cyan")
-    out.print(f"Lines, metrics, stderr and databases of this run: {place}/", highlight=False)
-    out.print("Ask the lines in SQL; the questions above stand in examples/shop/_questions.py:", highlight=False)
-    out.print(f'  {relative(Path(sys.executable))} -m examples.shop.ask "{EXAMPLE}"', soft_wrap=True, highlight=False)
-    out.print(f"One trace in all services:  grep -h TRACE_ID {place}/*.jsonl", highlight=False)
-    for service in kept:
-        out.print(f"{service.name} still runs at {service.url} (end it: kill {service.process.pid})", highlight=False)
+    out.rule("[bold]Look further[/]", align="left", style="cyan")
+    out.print(f"\nLines, metrics and databases: {place(folder)}/", soft_wrap=True)
+    out.print(f"Every question above in SQL:  {place(folder)}/questions.sql", soft_wrap=True)
+    out.print("Questions of your own:")
+    out.print(f'  {place(Path(sys.executable))} -m examples.shop.ask "{EXAMPLE}"', soft_wrap=True)
+    if kept:
+        pids = " ".join(str(service.process.pid) for service in kept)
+        out.print(f"The services still run, the gateway at {kept[0].url}. End them:  kill {pids}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ async def checkout(
     before = await db.row("SELECT body, status FROM answers WHERE idempotency_key = ?", idempotency_key)
     obskit.annotate({"checkout.replayed": before is not None})
     if before:
-        return Response(*before, media_type="application/json")
+        return Response(before[0], before[1], media_type="application/json")
     order = {**cart.model_dump(), "order_id": idempotency_key, "user": user}
     answer = await app.state.orders.post("/orders", json=order)
     if answer.is_success:

@@ -66,6 +66,7 @@ async def reserve(wanted: Reservation) -> dict[str, str]:
     for item in wanted.items:
         await db.rows("UPDATE stock SET quantity = quantity - ? WHERE sku = ?", item["quantity"], item["sku"])
         await db.rows("INSERT INTO reservations VALUES (?, ?, ?)", wanted.order_id, item["sku"], item["quantity"])
+    log.info("reserved", **{"inventory.warehouse": warehouse, "items": len(wanted.items)})
     return {"order_id": wanted.order_id}
 
 

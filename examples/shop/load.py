@@ -37,20 +37,21 @@ def visits(seed: int) -> Iterator[list[Request]]:
 
 
 def looks(rng: random.Random, who: dict[str, str]) -> list[Request]:
-    skus = rng.choices([*PRODUCTS, "unobtainium"], [6] * len(PRODUCTS) + [1], k=rng.randint(0, 2))
+    skus = rng.choices([*PRODUCTS, "unobtainium"], [6] * len(PRODUCTS) + [1], k=rng.choice((0, 0, 1, 1, 2)))
     return [Request("GET", f"/products/{sku}", who) for sku in skus]
 
 
 def purchase(rng: random.Random, who: dict[str, str], order_id: str) -> list[Request]:
     weights = [3 if sku == SCARCE else 1 for sku in PRODUCTS]
     skus = set(rng.choices(list(PRODUCTS), weights, k=rng.choice((1, 2, 2, 3, 3, 4))))
+    items = [{"sku": sku, "quantity": rng.choice((1, 1, 1, 2))} for sku in sorted(skus)]
+    if rng.random() < 0.01:
+        items[0]["quantity"] = 0  # refused: a cart holds at least one of each
     cart = {
-        "items": [{"sku": sku, "quantity": rng.choice((1, 1, 1, 2))} for sku in sorted(skus)],
+        "items": items,
         "payment_method": rng.choices(("card", "wallet", "invoice"), (6, 3, 1))[0],
         "coupon": "WINTER" if rng.random() < 0.2 else None,
     }
-    if rng.random() < 0.01:
-        cart["items"][0]["quantity"] = 0  # refused: a cart holds at least one of each
     checkout = Request("POST", "/checkout", {**who, "idempotency-key": order_id}, cart)
     repeated = [checkout] if rng.random() < 0.03 else []
     after = [Request("GET", f"/orders/{order_id}", who)] if rng.random() < 0.5 else []

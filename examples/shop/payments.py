@@ -47,6 +47,7 @@ async def charge(wanted: Charge) -> dict[str, str]:
     await ask(provider, wanted.order_id)
     charge_id = f"ch-{wanted.order_id}"
     await db.rows("INSERT INTO charges VALUES (?, ?, ?, ?)", charge_id, wanted.order_id, provider, wanted.amount_cents)
+    log.info("charged", **{"payment.provider": provider, "charge.id": charge_id})
     return {"charge_id": charge_id}
 
 

@@ -43,24 +43,33 @@ def show(folder: Path, seconds: float, out: Console) -> bool:
     """
     lines = q.opened(folder)
     out.print(read_note(lines))
-    heading(out, "1  How is the shop?", "exact from the JSON lines, ≈ from the histograms of /metrics")
+    heading(out, "1  How is the shop?", "milliseconds, exact from the JSON lines, ≈ from the histograms of /metrics")
     agreed = red(lines, histograms(folder, ROUTE_LABELS), seconds, out)
     worst = next(iter(q.rows(lines, q.WORST)), None)
-    if worst is None:
+    if worst:
+        agreed = explain(lines, worst, folder, out) and agreed
+    else:
         out.print("\nToo few requests to compare tiers: let customers come for longer, or more of them.")
-        return agreed
-    q.assign(lines, **worst)
-    lines.execute(q.SUSPECTS)
-    endpoint = f"{worst['method']} {worst['route']}"
-    heading(
-        out, "2  What does a slow request look like?", f"the {endpoint} at the p99 of {worst['tier']}, in all services"
-    )
-    one_trace(lines, out)
-    heading(out, f"3  Why is the p99 of {endpoint} high for {worst['tier']}?")
-    agreed = tiers(lines, histograms(folder, (*ROUTE_LABELS, "user_tier")), worst, out) and agreed
-    why(lines, worst, out)
     (folder / "questions.sql").write_text(q.script(lines))
     return agreed
+
+
+def explain(lines: Connection, worst: Row, folder: Path, out: Console) -> bool:
+    """Show a slow request of the worst tier and endpoint, and why they are slow; returns as :func:`show` does."""
+    q.assign(lines, **worst)
+    lines.execute(q.SUSPECTS)
+    endpoint, tier = f"{worst['method']} {worst['route']}", worst["tier"]
+    heading(out, "2  What does a slow request look like?", f"a typical slow {endpoint} of {tier}, in all services")
+    one_trace(lines, folder, out)
+    heading(out, f"3  Why is the p99 of {endpoint} high for {tier}?")
+    agreed = tiers(lines, histograms(folder, (*ROUTE_LABELS, "user_tier")), worst, out)
+    why(lines, worst, out)
+    return agreed
+
+
+def place(path: Path) -> Path:
+    """A path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def heading(out: Console, question: str, note: str = "") -> None:
@@ -110,7 +119,7 @@ def agree(row: Row | None, histogram: Histogram) -> bool:
 
 def quantile_columns(approximate: bool) -> Iterable[str]:  # noqa: FBT001  (two kinds of table, not an option)
     for quantile in QUANTILES:
-        yield f"p{quantile * 100:.0f} ms"
+        yield f"p{quantile * 100:.0f}"
         if approximate:
             yield "≈"
 
@@ -132,10 +141,12 @@ def verdict(requests: int, routes: int, apart: list[str]) -> Text:
     )
 
 
-def one_trace(lines: Connection, out: Console) -> None:
-    q.assign(lines, trace_id=q.rows(lines, q.AT_P99)[0]["trace_id"])
+def one_trace(lines: Connection, folder: Path, out: Console) -> None:
+    trace_id = q.rows(lines, q.TYPICAL)[0]["trace_id"]
+    q.assign(lines, trace_id=trace_id)
     for root in tree(q.rows(lines, q.TRACE)):
         out.print(waterfall(root, out.width))
+    out.print(f"\nIts lines:  grep -h {trace_id} {place(folder)}/*.jsonl", soft_wrap=True, markup=False)
 
 
 def tiers(lines: Connection, metrics: dict[Key, Histogram], worst: Row, out: Console) -> bool:
@@ -159,8 +170,8 @@ def why(lines: Connection, worst: Row, out: Console) -> None:
     finding = found(lines, worst)
     out.print(
         f"\n{finding.slow} of {finding.total} {worst['tier']} requests are slow: they took more than"
-        f" {worst['threshold_ms']:.0f} ms, longer than 95 of 100 of the other tiers. What have they in common that the"
-        " rest has not, in any field that any service wrote for their traces?\n",
+        f" {worst['threshold_ms']:.0f} ms, longer than 95 of 100 requests of the other tiers. What have they in common"
+        " that the rest has not, in any field that any service wrote for their traces, and how much does that tell?\n",
         markup=False,
     )
     out.print(apart_table(finding))

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from opentelemetry import propagate
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-from opentelemetry.trace import Tracer
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from obskit import propagation
@@ -45,7 +44,8 @@ from obskit.signals._adopt import install_logs
 from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics
 from obskit.signals.metrics import Metrics
 from obskit.signals.resource import build_resource, resolve_service_name, resolve_service_version
-from obskit.signals.traces import Traces, build_sampler, span_limits
+from obskit.signals._span import Processors, SpanSource
+from obskit.signals.traces import Spans, TracerSpans, Traces, build_sampler, span_limits
 
 _STDOUT = 1
 
@@ -195,7 +195,8 @@ def _wired(  # noqa: PLR0913  (see start)
     register_process_metrics(registry)
 
     if config.enabled:
-        traces = Traces(_tracer(config, resource, spans, undo), Exceptions(redactor.text))
+        exceptions = Exceptions(redactor.text)
+        traces = Traces(_spans(config, resource, policy, exceptions, spans, undo), exceptions)
         pipeline.signals = (traces, metrics) if logs.signal is None else (traces, metrics, logs.signal)
         install(pipeline)
         undo.callback(install, Pipeline())
@@ -260,22 +261,21 @@ def _span_exporter(config: Config) -> SpanExporter | None:
         raise ConfigError([f"the OTLP certificate or key cannot be used: {error}"]) from error
 
 
-def _tracer(config: Config, resource: Resource, spans: SpanQueue | None, undo: ExitStack) -> Tracer:
+def _spans(
+    config: Config, resource: Resource, policy: FieldPolicy, exceptions: Exceptions, queue: SpanQueue | None, undo: ExitStack
+) -> Spans:  # fmt: skip
     """Where operations get their spans: a provider of obskit's own, unless the process has one already."""
     foreign = _provider.foreign_provider()
     if foreign is not None:
-        if spans is not None and not _provider.has_exporter(foreign):
-            _provider.attach(foreign, spans, undo)
-        return foreign.get_tracer("obskit", __version__)
+        if queue is not None and not _provider.has_exporter(foreign):
+            _provider.attach(foreign, queue, undo)
+        return TracerSpans(foreign.get_tracer("obskit", __version__))
+    processors = Processors(*([queue] if queue else []))
+    sampler, limits = build_sampler(config), span_limits(config)
     with without_variables("SDK_DISABLED"):  # `enabled` has been decided; arguments beat the environment
-        provider = TracerProvider(
-            sampler=build_sampler(config), resource=resource, shutdown_on_exit=False, span_limits=span_limits(config)
-        )
-        tracer = provider.get_tracer("obskit", __version__)
-    if spans is not None:
-        provider.add_span_processor(spans)
+        provider = TracerProvider(sampler, resource, False, processors, span_limits=limits)  # noqa: FBT003  (no atexit)
     _provider.make_live(provider, undo)
-    return tracer
+    return SpanSource(provider, processors, sampler, policy, exceptions, limits)
 
 
 def _propagate(config: Config, undo: ExitStack) -> None:

@@ -17,6 +17,9 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 
+# Both in one step: the API's set_span_in_context would copy the context once more for each operation.
+from opentelemetry.trace.propagation import _SPAN_KEY
+
 from obskit import semconv
 from obskit._exception import qualified_name
 from obskit._fields import FieldPolicy, Value
@@ -26,6 +29,7 @@ Outcome = Literal["ok", "error", "cancelled"]
 
 _OPERATION_KEY = otel_context.create_key("obskit-operation")
 _ACCUMULATE_LOCK = threading.Lock()
+_EMPTY = Context()
 
 
 class Signal(Protocol):
@@ -82,7 +86,7 @@ class Operation:
         name: low-cardinality name; the span's name.
         kind: OpenTelemetry's span kind.
         fields: the wide event, flat, named by the semantic conventions.
-        context: the OpenTelemetry context of the work: it holds the span and this operation.
+        context: the OpenTelemetry context of the work, until it ends: it holds the span and this operation.
         parent: the operation of this process that it was started under, if any.
         start_ns: wall clock, nanoseconds since the epoch.
         duration_ns: set by ``finish``; the span ends at ``start_ns + duration_ns``.
@@ -157,7 +161,10 @@ class Operation:
                 signal.start(self)
             except Exception as error:
                 contained(signal.name, error)
-        self.context = Context({**self.context, _OPERATION_KEY: self})
+        current: dict[str, object] = {**self.context, _OPERATION_KEY: self}
+        if self.span is not None:
+            current[_SPAN_KEY] = self.span
+        self.context = Context(current)
 
     @property
     def root(self) -> Operation:
@@ -221,6 +228,7 @@ class Operation:
                 signal.finish(self)
             except Exception as error:
                 contained(signal.name, error)
+        self.context = _EMPTY  # which holds this operation: a cycle would wait for the collector
 
     def _roll_up(self, root: Operation) -> None:
         prefix = semconv.HTTP_CLIENT if self.event == semconv.EVENT_HTTP_CLIENT else semconv.DB_CLIENT
@@ -252,13 +260,14 @@ class _NoOperation(Operation):
         """Do nothing."""
 
 
-_NO_OPERATION = _NoOperation()
+#: Ended, and without fields.
+NO_OPERATION: Operation = _NoOperation()
 
 
 def current_operation() -> Operation:
     """The innermost operation of the running code, or a no-op that takes fields and forgets them."""
     op = otel_context.get_current().get(_OPERATION_KEY)
-    return op if isinstance(op, Operation) else _NO_OPERATION
+    return op if isinstance(op, Operation) else NO_OPERATION
 
 
 def annotate(mapping: Mapping[str, Any] | None = None, /, **fields: Any) -> None:

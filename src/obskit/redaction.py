@@ -38,13 +38,13 @@ SENSITIVE_PARAMETERS: Final = ("sig", "signature")
 
 #: What follows a sensitive run in names that tell something about the secret and do not hold it.
 ABOUT: Final = frozenset(
-    (
+    (  # noqa: SIM905  (as a list literal these words take sixty lines)
         "age alg algorithm audience banner bucket budget bytes changed consent cost count counts created "
         "denied disabled enabled endpoint error errors exception expiration expired expires expiry format "
         "invalid issuer len length lifetime limit limits max min missing name names not policy present price "
         "provider rate required rotated server size status total ttl type types updated uri url usage used "
         "valid version"
-    ).split()  # noqa: SIM905  (a list literal of these words would take sixty lines)
+    ).split()
 )
 _ASKS: Final = frozenset({"has", "is"})
 

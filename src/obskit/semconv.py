@@ -108,6 +108,10 @@ RESERVED_FIELDS: Final = frozenset(
         HTTP_REQUEST_METHOD,
         HTTP_ROUTE,
         HTTP_RESPONSE_STATUS_CODE,
+        URL_SCHEME,
+        SERVER_ADDRESS,
+        SERVER_PORT,
+        WEBSOCKET_CLOSE_CODE,
     }
 )
 RESERVED_PREFIX: Final = "fields."

@@ -172,6 +172,10 @@ def test_what_a_secret_name_holds_is_hidden_as_a_whole():
     assert readable("tokens", ["a"], Redactor(["tokens"])) == "[REDACTED]"
 
 
+def test_an_unreadable_part_leaves_the_rest_readable():
+    assert readable("v", {"ok": 1, "bad": [Hostile(a=1)]}) == {"ok": 1, "bad": ["<unreadable Hostile: RuntimeError>"]}
+
+
 def test_text_is_redacted_inside_what_has_no_json_form():
     assert "hunter2" not in readable("v", ValueError("postgres://me:hunter2@db/x"), Redactor())
     assert "hunter2" not in readable("v", b"https://me:hunter2@db/x", Redactor())
@@ -231,10 +235,22 @@ def test_exception_of():
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())) | st.binary()
-    | st.datetimes() | st.decimals() | st.builds(Unprintable) | st.just(logging),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.one_of(st.text(st.characters(exclude_categories=())), st.integers(), st.none()), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()))
+    | st.binary()
+    | st.datetimes()
+    | st.decimals()
+    | st.builds(Unprintable)
+    | st.just(logging),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.one_of(st.text(st.characters(exclude_categories=())), st.integers(), st.none()), inner, max_size=4
+        )
+    ),
     max_leaves=12,
 )
 

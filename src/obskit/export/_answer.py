@@ -28,7 +28,7 @@ def partial_success(body: bytes, content_type: str) -> tuple[int, str]:
 
 
 def _from_json(body: bytes) -> tuple[int, str]:
-    found = orjson.loads(body)["partialSuccess"] if body else {}
+    found = orjson.loads(body).get("partialSuccess", {}) if body else {}
     return int(found.get("rejectedSpans", 0)), str(found.get("errorMessage", ""))
 
 

@@ -117,6 +117,8 @@ class Connection:
         self._http.request("POST", self._target, body, {**self._headers, **headers})
         response = self._http.getresponse()
         content = response.read(MAX_BODY)
+        if response.length and len(content) < MAX_BODY:
+            raise http.client.IncompleteRead(content, response.length)
         if not response.isclosed():
             self._disconnect()
             response.close()

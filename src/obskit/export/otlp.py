@@ -124,24 +124,25 @@ class OtlpSpanExporter:
 
     def _deliver(self, body: bytes, sent: int, deadline: float) -> tuple[dict[str, int], str]:
         """Attempt until it is decided what was dropped, for which reason, and what went wrong."""
-        error = "the deadline had passed"
-        for wait in _waits():
+        error, waits = "", _waits()
+        while True:
             if self._closed.is_set():
-                return {SHUTDOWN: sent}, error
+                return {SHUTDOWN: sent}, error or "closed"
             if monotonic() >= deadline:
-                return {UNREACHABLE: sent}, error
+                return {UNREACHABLE: sent}, error or "no time was left for an attempt"
             asked = None
             try:
                 answer = self._attempt(body, deadline)
             except (OSError, http.client.HTTPException) as failure:
-                error = f"{type(failure).__name__}: {str(failure)[:200]}"
+                # The last attempt is often cut short by the deadline, and what failed before it says more.
+                if not (error and isinstance(failure, TimeoutError)):
+                    error = f"{type(failure).__name__}: {str(failure)[:200]}"
             else:
                 if answer.status not in _RETRYABLE:
                     return self._decided(answer, sent)
                 error = f"HTTP {answer.status}"
                 asked = retry_after_seconds(answer.retry_after)
-            self._closed.wait(max(0.0, min(asked or wait, deadline - monotonic())))
-        raise AssertionError  # the waits do not end
+            self._closed.wait(max(0.0, min(asked or next(waits), deadline - monotonic())))
 
     def _attempt(self, body: bytes, deadline: float) -> Answer:
         headers = {

@@ -192,7 +192,7 @@ class SpanQueue(SpanProcessor):
     def _export(self, batch: list[ReadableSpan]) -> ExportResult:
         try:
             dropped, error = self._exporter.export(batch, min(monotonic() + self._export_timeout, self._close_deadline))
-            return ExportResult(dict(dropped), error)
+            return ExportResult({reason: int(count) for reason, count in dropped.items()}, error)
         except Exception as fault:
             contained("spans", fault)
             return ExportResult({ERROR: len(batch)}, f"the exporter raised {type(fault).__name__}")

@@ -2,8 +2,8 @@
 
 Callers append to a bounded buffer; one daemon thread does all input and output. So a full pipe, a stopped terminal or
 a hung disk holds up that thread alone, and every wait of a caller (``flush``, ``close``) is a wait with a deadline.
-Each of the two sides changes counts of its own only; the thread never needs the callers' lock, so that a signal
-handler may write or flush while the code it interrupted was in the middle of a write.
+The thread never needs the callers' lock, so that a signal handler may write and flush while the code that it
+interrupted was in the middle of a write.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _PATIENCE_SECONDS: Final = 0.1
 _live: weakref.WeakSet[LineWriter] = weakref.WeakSet()
 
 
-def _start_all_anew() -> None:
-    for writer in list(_live):
-        writer._start_anew()  # noqa: SLF001  (a friend of the class in its own module)
-
-
 @functools.cache
 def _follow_forks() -> None:
     """Once a process, and not once a writer: what is registered at fork cannot be taken back."""
-    os.register_at_fork(after_in_child=_start_all_anew)
+
+    def start_anew() -> None:
+        for writer in list(_live):
+            writer._start_anew()  # noqa: SLF001  (a friend of the class in its own module)
+
+    os.register_at_fork(after_in_child=start_anew)
 
 
 class LineWriter:
@@ -104,8 +104,7 @@ class LineWriter:
     def write(self, line: bytes) -> None:
         """Queue one line; returns at once and never raises.
 
-        Args:
-            line: ends with a newline. A newline elsewhere becomes a space, a missing one is added.
+        The line ends with a newline; one elsewhere becomes a space, a missing one is added.
         """
         try:
             size = len(line)
@@ -116,41 +115,31 @@ class LineWriter:
                 self.tally.produced += 1
                 held = self._accepted - self._released + size
                 if size > self._max_line or held > self._limit:
-                    self.tally.dropped[self._refusal or (TOO_LONG if size > self._max_line else BUFFER_FULL)] += 1
+                    self._refuse(size)
                     return
                 self._accepted += size
                 self._lines.append(line)
                 if held > self._wake_above:
                     self._wake()
             if self._through:
-                self._flush_briefly()
+                self._patience = _PATIENCE_SECONDS if self.flush(self._patience) else self._patience / 2
         except Exception as error:
             contained("writer", error)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until every line written before is out or dropped.
-
-        Args:
-            timeout: seconds to wait at most.
-
-        Returns:
-            Whether it was so in time.
-        """
+        """Wait until every line written before is out or dropped, for `timeout` seconds at most; whether it was."""
         if self._thread is None or self._refusal == SHUTDOWN:
-            return not self._lines
+            return self._refusal == SHUTDOWN or not self._lines
         done = threading.Lock()
         done.acquire()
         self._requests.put(done)
         return done.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
 
     def close(self, timeout: float) -> bool:
-        """Flush and stop for good; what is left at the deadline is dropped, as is every later line.
-
-        Args:
-            timeout: seconds to wait at most, also where nobody reads.
+        """Flush and stop for good; what is left after `timeout` seconds is dropped, as is every later line.
 
         Returns:
-            Whether every line was out or dropped for a reason of its own in time.
+            Whether nothing was left: every line was out, or had been dropped for a reason of its own.
         """
         deadline = time.monotonic() + timeout
         flushed = self.flush(timeout)
@@ -158,7 +147,7 @@ class LineWriter:
             self._refusal, self._limit = SHUTDOWN, -1
             self.tally.dropped[SHUTDOWN] += self.tally.queued
         self._requests.put(None)
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(max(0.0, deadline - time.monotonic()))
         return flushed
 
@@ -170,15 +159,21 @@ class LineWriter:
         self._through = True
         self.flush(_PATIENCE_SECONDS)
 
-    def _flush_briefly(self) -> None:
-        self._patience = _PATIENCE_SECONDS if self.flush(self._patience) else self._patience / 2
+    def _refuse(self, size: int) -> None:
+        with self._fate_lock:
+            self.tally.dropped[self._refusal or (TOO_LONG if size > self._max_line else BUFFER_FULL)] += 1
 
     def _wake(self) -> None:
+        """Ask the thread for a drain: at the first line, when half of the buffer is taken, and when all of it is."""
         if self._thread is None:
             self._look_at_descriptor()
-            thread = threading.Thread(target=self._run, name="obskit-writer", daemon=True)
-            thread.start()
-            self._thread = thread
+            # Known before it runs: a signal handler that writes meanwhile must not start a second one.
+            self._thread = threading.Thread(target=self._run, name="obskit-writer", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                self._thread = None
+                raise
         # Before the request: the thread sets it back to 0 after it took one.
         self._wake_above = self._max_bytes // 2 if self._wake_above == 0 else self._max_bytes
         self._requests.put(None)
@@ -236,11 +231,13 @@ class LineWriter:
     def _push(self, data: bytes) -> tuple[int, OSError | None]:
         """Write `data` until all is out, the descriptor fails, or close() gave up; bytes out, and what failed."""
         view, sent = memoryview(data), 0
-        try:
-            while sent < len(view) and self._writable():
-                sent += self._write_some(view[sent : sent + self._chunk])
-        except OSError as error:
-            return sent, error
+        while sent < len(view) and self._writable():
+            try:
+                sent += os.write(self._fd, view[sent : sent + self._chunk])
+            except BlockingIOError:  # another process made the shared descriptor non-blocking
+                time.sleep(_RETRY_SECONDS)
+            except OSError as error:
+                return sent, error
         return sent, None
 
     def _writable(self) -> bool:
@@ -248,13 +245,6 @@ class LineWriter:
             if self._poll is None or self._poll.poll(_POLL_MS):
                 return True
         return False
-
-    def _write_some(self, piece: memoryview) -> int:
-        try:
-            return os.write(self._fd, piece)
-        except BlockingIOError:  # another process made the shared descriptor non-blocking
-            time.sleep(_RETRY_SECONDS)
-            return 0
 
     def _settle(self, exported: int, lines: int, size: int, error: OSError | None) -> None:
         with self._fate_lock:

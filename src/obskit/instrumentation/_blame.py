@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obskit import semconv
-from obskit.instrumentation._route import route_template, routes_of
+from obskit.instrumentation._route import route_template
 from obskit.operation import Operation
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _served(frames: Sequence[FrameType]) -> tuple[str | None, str | None]:
 
 
 def _route(scope: Mapping[str, Any], local: Mapping[str, Any]) -> str | None:
-    template = route_template(scope, routes_of(getattr(local.get("self"), "_routed_by", None)))
+    template = route_template(scope, getattr(local.get("self"), "_routed_by", None))
     if template is None and "app_root_path" not in scope:  # below a mount, the path alone would name another route
         template = getattr(scope.get("route"), "path", None)
     return template

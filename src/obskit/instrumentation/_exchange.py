@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from obskit import semconv
@@ -26,7 +26,7 @@ class Exchange:
         op: the running operation.
         scope: the request's scope; the app writes its route there.
         receive, send: the server's.
-        routes: the outermost app's, to name mounts.
+        routed_by: the outermost app, whose routes name the mounts.
         trace_header: the response header for the trace id, lower case; empty for none.
     """
 
@@ -35,7 +35,7 @@ class Exchange:
         "_handled_before",
         "_receive",
         "_received",
-        "_routes",
+        "_routed_by",
         "_scope",
         "_send",
         "_sent",
@@ -51,14 +51,14 @@ class Exchange:
         scope: Scope,
         receive: Receive,
         send: Send,
-        routes: Sequence[Any] | None,
+        routed_by: Any,
         trace_header: bytes,
     ) -> None:
         self.op = op
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._routes = routes
+        self._routed_by = routed_by
         self._trace_header = trace_header
         self._status = 0
         self._sent = 0
@@ -143,7 +143,7 @@ class Exchange:
         if op.ended:
             return
         try:
-            route = route_template(self._scope, self._routes)
+            route = route_template(self._scope, self._routed_by)
             if route is not None:
                 fields[semconv.HTTP_ROUTE] = route
                 op.name = f"{op.name} {route}"

@@ -112,7 +112,6 @@ class _Watch:
         self._loop = weakref.ref(loop)
         self._changed = threading.Condition()
         self._stopped = False
-        self._handle: asyncio.Handle | None = None
         self._stack_below = frozenset[object]()
         self._loop_thread = 0
         self._due = math.inf
@@ -131,9 +130,6 @@ class _Watch:
         self._stopped = True
         with self._changed:
             self._changed.notify_all()
-        loop, handle = self._loop(), self._handle
-        if loop is not None and handle is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(handle.cancel)
         if self._thread is not threading.current_thread():
             self._thread.join(1.0)
 
@@ -147,7 +143,8 @@ class _Watch:
     def _schedule(self) -> None:
         if not self._stopped:
             self._due = monotonic() + self._monitor.interval
-            self._handle = asyncio.get_running_loop().call_later(self._monitor.interval, self._tick)
+            # The handle is not kept: it holds the loop. The tick after the end does nothing.
+            asyncio.get_running_loop().call_later(self._monitor.interval, self._tick)
 
     def _tick(self) -> None:
         late = max(0.0, monotonic() - self._due)
@@ -157,50 +154,56 @@ class _Watch:
         except Exception as error:
             contained("loop", error)
         self._stood_still = False
-        self._schedule()
-        self._ticks += 1
-        if self._overdue:
-            self._overdue = False
-            self._blocked_seconds = late
-            with self._changed:
+        with self._changed:
+            self._schedule()
+            self._ticks += 1
+            if self._overdue:
+                self._overdue = False
+                self._blocked_seconds = late
                 self._changed.notify_all()
 
     # -- in the watchdog's thread ---------------------------------------------------------------------------------
 
     def _guard(self) -> None:
-        try:
-            while self._alive():
-                seconds = self._due + self._monitor.blocked_after - monotonic()
-                if seconds > 0:
-                    self._wait(self._ticks, min(seconds, self._monitor.interval))
-                else:
-                    self._look(self._ticks)
-        except Exception as error:
-            contained("loop", error)
+        while self._alive():
+            with self._changed:
+                ticks, due = self._ticks, self._due
+            try:
+                self._turn(ticks, due)
+            except Exception as error:
+                contained("loop", error)
+                self._wait(ticks, _HUNG_AFTER_SECONDS)
+
+    def _turn(self, ticks: int, due: float) -> None:
+        seconds = due + self._monitor.blocked_after - monotonic()
+        if seconds > 0:
+            self._wait(ticks, min(seconds, self._monitor.interval))
+        elif self._runs():
+            self._look(ticks, due)
+        else:  # between two runs of the loop nobody waits for it
+            self._stood_still = True
+            self._wait(ticks, self._monitor.interval)
 
     def _alive(self) -> bool:
         loop = self._loop()
         return not self._stopped and loop is not None and not loop.is_closed()
+
+    def _runs(self) -> bool:
+        loop = self._loop()
+        return loop is not None and loop.is_running()
 
     def _wait(self, ticks: int, seconds: float) -> bool:
         """Wait for the tick after `ticks`, or for the end; False if neither came in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self._stopped or self._ticks != ticks, seconds)
 
-    def _look(self, ticks: int) -> None:
+    def _look(self, ticks: int, due: float) -> None:
         """A tick is overdue: see why, and come back when it has run."""
-        loop = self._loop()
-        if loop is None or not loop.is_running():  # between two runs of the loop nobody waits for it
-            del loop
-            self._stood_still = True
-            self._wait(ticks, self._monitor.interval)
-            return
-        del loop  # not to keep it alive while waiting
-        self._overdue = True
-        due = self._due
         culprit = culprit_of(self._loop_thread, self._stack_below) if self._monitor.may_log() else None
-        if self._ticks != ticks:  # it ended meanwhile: what was read may be another's stack
-            return
+        with self._changed:
+            if self._ticks != ticks:  # it ended meanwhile: what was read may be another's stack
+                return
+            self._overdue = True
         ended = self._wait(ticks, due + _HUNG_AFTER_SECONDS - monotonic())
         if culprit is not None and not self._stopped:
             self._monitor.log(self._blocked_seconds if ended else monotonic() - due, culprit, ended=ended)

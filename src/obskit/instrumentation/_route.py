@@ -21,22 +21,23 @@ def routes_of(app: Any) -> Sequence[Any] | None:
     return None
 
 
-def route_template(scope: Mapping[str, Any], routes: Sequence[Any] | None) -> str | None:
+def route_template(scope: Mapping[str, Any], app: Any) -> str | None:
     """The template that a request was routed by, such as ``/tenants/{tenant}/items/{id}``; the server's own root path
     is not part of it.
 
     Args:
         scope: the ASGI scope after the app has routed it.
-        routes: the routes of the outermost app, to name the mounts that lie on the way.
+        app: the outermost app, whose routes name the mounts that lie on the way.
     """
     route = scope.get("route")
     if hasattr(route, "endpoint"):
         template = _template_of(route, scope)
         if template is None or "app_root_path" not in scope:
             return template
-        prefix = _mounts(scope, routes)
+        prefix = _mounts(scope, routes_of(app))
         return None if prefix is None else prefix + template
-    if routes is None or "endpoint" not in scope:  # nothing matched
+    routes = routes_of(app) if "endpoint" in scope else None
+    if routes is None:  # nothing matched, or nothing is known
         return None
     return _search(routes, _path_below(scope, scope.get("app_root_path", scope.get("root_path", ""))), scope)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from obskit import semconv
@@ -26,19 +26,19 @@ class Connection:
         op: the running operation.
         scope: the connection's scope; the app writes its route there.
         receive, send: the server's.
-        routes: the outermost app's, to name mounts.
+        routed_by: the outermost app, whose routes name the mounts.
     """
 
-    __slots__ = ("_close_code", "_receive", "_routes", "_scope", "_send", "op")
+    __slots__ = ("_close_code", "_receive", "_routed_by", "_scope", "_send", "op")
 
     def __init__(
-        self, op: Operation, scope: Scope, receive: Receive, send: Send, routes: Sequence[Any] | None
+        self, op: Operation, scope: Scope, receive: Receive, send: Send, routed_by: Any
     ) -> None:
         self.op = op
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._routes = routes
+        self._routed_by = routed_by
         self._close_code = 0
 
     async def receive(self) -> Message:
@@ -67,7 +67,7 @@ class Connection:
         """End the operation with what is known now."""
         op = self.op
         try:
-            route = route_template(self._scope, self._routes)
+            route = route_template(self._scope, self._routed_by)
             if route is not None:
                 op.fields[semconv.HTTP_ROUTE] = route
                 op.name = f"{op.name} {route}"

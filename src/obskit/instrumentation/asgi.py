@@ -167,10 +167,9 @@ class ObservedApp:
         scope[SCOPE_KEY] = op
         scope[_FASTAPI_KEY] = None
         scope[_STARLETTE_KEY] = True
-        routes = routes_of(self._routed_by)
         if websocket:
-            return Connection(op, scope, receive, send, routes)
-        return Exchange(op, scope, receive, send, routes, self._trace_header)
+            return Connection(op, scope, receive, send, self._routed_by)
+        return Exchange(op, scope, receive, send, self._routed_by, self._trace_header)
 
     def _fields(self, scope: Scope, headers: dict[str, list[str]], method: str, known: str) -> dict[str, Value]:
         policy = self._pipeline.policy

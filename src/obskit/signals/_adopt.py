@@ -18,13 +18,15 @@ from obskit import semconv
 from obskit.signals._console import Console, colours_wanted
 from obskit.signals._encoding import Redactor, encode
 from obskit.signals._lines import Lines, Writer
-from obskit.signals._pipeline import LineHandler, configure_structlog, structlog_is_the_teams
+from obskit.signals._pipeline import configure_structlog, structlog_is_the_teams
+from obskit.signals._records import LineHandler
 from obskit.signals._stamp import emit_to_team, stamp_records, stamp_structlog
 from obskit.signals.logs import Logs, RequestLog, write_to
 
 LogMode = Literal["replace", "stamp", "off"]
 LogFormat = Literal["auto", "json", "console"]
 
+_STANDARD_DESCRIPTORS: Final = (1, 2)
 _ACCESS: Final = "uvicorn.access"
 _SERVERS: Final = ("uvicorn", "uvicorn.error", _ACCESS, "gunicorn.error", "gunicorn.access")
 #: Loggers of HTTP clients, which log every request at INFO; the operations say the same.
@@ -95,7 +97,7 @@ class _Replace(LogPipeline):
 
     def _take_streams(self, logger: logging.Logger) -> bool:
         taken = [(index, handler) for index, handler in enumerate(logger.handlers) if _is_plain_stream(handler)]
-        for index, handler in taken:
+        for index, handler in reversed(taken):  # the first is then given back first, and each finds its place
             with suppress(OSError, ValueError):  # its stream is closed, or its reader is gone
                 handler.flush()
             logger.removeHandler(handler)
@@ -192,8 +194,15 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
 
 
 def _is_plain_stream(handler: logging.Handler) -> bool:
-    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-    return type(handler) is logging.StreamHandler and any(handler.stream is stream for stream in streams)
+    if type(handler) is not logging.StreamHandler:
+        return False
+    stream = handler.stream
+    if any(stream is each for each in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
+        return True
+    try:
+        return stream.fileno() in _STANDARD_DESCRIPTORS
+    except (AttributeError, OSError, ValueError):  # closed, or no file at all
+        return False
 
 
 def _reached(logger: logging.Logger) -> list[logging.Handler]:

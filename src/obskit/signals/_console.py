@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from obskit import semconv
 from obskit.operation import Operation
-from obskit.signals._encoding import readable, text_of
+from obskit.signals._encoding import MAX_LINE, readable, text_of
 
 _LEVEL_COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
 _STATUS_COLOURS: Final = {2: "32", 3: "36", 4: "33", 5: "31"}
@@ -18,6 +18,8 @@ _DIM: Final = "2"
 _RED: Final = "31"
 _BOLD: Final = "1"
 _TRACE_DIGITS: Final = 8
+_MAX_VALUE: Final = 1024
+_ROOM_FOR_END: Final = 32
 
 #: Control characters (C0 but for the tab, DEL, C1), line separators, and what turns the direction of text: a stranger
 #: could move the cursor, hide text or forge lines with them.
@@ -139,7 +141,11 @@ class Console:
             for name in (semconv.CODE_STACKTRACE, semconv.EXCEPTION_STACKTRACE)
             if name in line
         ]
-        return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+        encoded = "\n".join(lines).encode("utf-8", "backslashreplace")
+        if len(encoded) >= MAX_LINE:
+            kept = encoded[: MAX_LINE - _ROOM_FOR_END].decode("utf-8", "ignore")
+            encoded = (kept + ("…\x1b[0m" if self._colours else "…")).encode()
+        return encoded + b"\n"
 
     def _fields(self, line: Mapping[str, Any], hidden: frozenset[str]) -> list[str]:
         return [
@@ -150,6 +156,8 @@ class Console:
 
     def _value(self, name: str, value: Any) -> str:
         text = visible(text_of(readable(name, value)))
+        if len(text) > _MAX_VALUE:
+            text = text[:_MAX_VALUE] + "…"
         if _NEEDS_QUOTES.search(text):
             text = '"' + text.replace('"', '\\"') + '"'
         return self._paint(text, _RED) if name == semconv.ERROR_TYPE else text

@@ -86,10 +86,7 @@ def readable(name: str, value: Any, redact: Callable[[str, Any], Any] = lambda _
         value: anything.
         redact: maps (name, value) of each scalar to what may leave the process.
     """
-    try:
-        return _Reader(redact).read(name, value, _MAX_DEPTH)
-    except Exception as error:  # raised by the value's own code: no fault of obskit's, and the line still says so
-        return _unreadable(value, error)
+    return _Reader(redact).read(name, value, _MAX_DEPTH)
 
 
 def _unreadable(value: Any, error: Exception) -> str:
@@ -106,6 +103,12 @@ class _Reader:
         self.left = _MAX_NODES
 
     def read(self, name: str, value: Any, depth: int) -> Any:
+        try:
+            return self._read(name, value, depth)
+        except Exception as error:  # raised by the value's own code: no fault of obskit's, and the line says so
+            return _unreadable(value, error)
+
+    def _read(self, name: str, value: Any, depth: int) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
         if not isinstance(value, (Mapping, list, tuple, set, frozenset)):

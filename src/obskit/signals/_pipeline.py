@@ -1,7 +1,6 @@
-"""The one pipeline of log lines: structlog and stdlib logging end in the same :class:`~obskit.signals._lines.Lines`.
+"""structlog's part of the one pipeline: its loggers, configured to end in the same lines as all others.
 
-structlog's bound loggers hand their event dict to :class:`Renderer`, stdlib loggers their record to
-:class:`LineHandler`; both only translate.
+stdlib's part is :mod:`obskit.signals._records`; both only translate for :class:`obskit.signals._lines.Lines`.
 """
 
 from __future__ import annotations
@@ -20,99 +19,19 @@ from structlog.processors import StackInfoRenderer
 from obskit import semconv
 from obskit._guard import contained
 from obskit.signals._encoding import text_of
-from obskit.signals._lines import Lines, is_carried
+from obskit.signals._lines import Lines
+from obskit.signals._records import LEVELS, interpolated
 
 #: structlog's method names that are not levels' names.
 _STRUCTLOG_ALIASES: Final = {"exception": "error", "warn": "warning", "fatal": "critical", "msg": "info"}
-_STDLIB_LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
-#: What any record has; what others have beyond it came by `extra`. A formatter adds the last two, uvicorn the third.
-_RECORD_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__)
-_NOT_EXTRA: Final = _RECORD_ATTRIBUTES | {"asctime", "message", "color_message"}
-_ACCESS_LOGGERS: Final = frozenset({"uvicorn.access", "gunicorn.access"})
-_ACCESS_ARGUMENTS: Final = 5
-_SERVER_ERROR_LOGGERS: Final = frozenset({"uvicorn.error", "gunicorn.error"})
-
-
-class LineHandler(logging.Handler):
-    """Takes the records of stdlib loggers.
-
-    Args:
-        lines: where they become lines.
-
-    Attributes:
-        access_gives_way: whether the server's access lines are left out, since canonical lines say the same.
-    """
-
-    def __init__(self, lines: Lines) -> None:
-        super().__init__()
-        self.access_gives_way = False
-        self._lines = lines
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Filter and emit without the handler's lock: the writer has its own, and rendering shares no state."""
-        if self.filters and not self.filter(record):
-            return False
-        self.emit(record)
-        return True
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the record as one line; contained, never raises."""
-        try:
-            self._emit(record)
-        except Exception as error:
-            contained("logs", error)
-
-    def _emit(self, record: logging.LogRecord) -> None:
-        name = record.name
-        fields: dict[Any, Any] = {}
-        message = interpolated(record.msg, record.args)
-        if name in _ACCESS_LOGGERS:
-            if self.access_gives_way:
-                return
-            message, fields = _access(record, message)
-        elif record.exc_info and name in _SERVER_ERROR_LOGGERS and is_carried(record.exc_info):
-            return
-        attributes = record.__dict__
-        if len(attributes) != len(_RECORD_ATTRIBUTES):
-            fields.update((key, value) for key, value in attributes.items() if key not in _NOT_EXTRA)
-        if record.stack_info:
-            fields[semconv.CODE_STACKTRACE] = record.stack_info
-        level = _STDLIB_LEVELS.get(record.levelno) or text_of(record.levelname).lower()
-        self._lines.log(int(record.created * 1e9), level, name, message, fields, record.exc_info)
-
-
-def interpolated(message: Any, args: Any) -> str:
-    """``message % args``; where they do not fit each other, both as they are."""
-    text = message if type(message) is str else text_of(message)
-    if not args:
-        return text
-    try:
-        return str(text % args)
-    except Exception:  # the caller's own mistake; the line shows it
-        return f"{text} {text_of(args)}"
-
-
-def _access(record: logging.LogRecord, message: str) -> tuple[str, dict[Any, Any]]:
-    args = record.args
-    if not isinstance(args, tuple) or len(args) != _ACCESS_ARGUMENTS:
-        return message, {}
-    client, method, target, version, status = args
-    path = text_of(target).partition("?")[0]
-    return f"{method} {path} {status}", {
-        semconv.CLIENT_ADDRESS: text_of(client).rpartition(":")[0],
-        semconv.HTTP_REQUEST_METHOD: method,
-        semconv.URL_PATH: path,
-        semconv.NETWORK_PROTOCOL_VERSION: version,
-        semconv.HTTP_RESPONSE_STATUS_CODE: status,
-    }
-
-
-# -- structlog ----------------------------------------------------------------------------------------------------
-
 #: One list for every install: bound loggers keep the list that was configured when they were made, so what a close
 #: puts in here, and what the next init does, reaches them too.
 _PROCESSORS: Final[list[Any]] = []
 _stack_renderer = StackInfoRenderer(additional_ignores=[__name__])
+
+
+#: What the renderer returns: to structlog, that the wrapped logger is called with nothing.
+_WRITTEN: Final[tuple[tuple[()], dict[str, Any]]] = ((), {})
 
 
 class Renderer:
@@ -142,7 +61,7 @@ class Renderer:
             self._log(time.time_ns(), level, logger.name, message, event, exc_info)
         except Exception as error:
             contained("logs", error)
-        return (), {}
+        return _WRITTEN
 
 
 class _Sink:
@@ -225,7 +144,7 @@ def _set_level(level: int) -> None:
     for name, attribute in vars(structlog.make_filtering_bound_logger(level)).items():
         if not name.startswith("__"):
             setattr(BoundLogger, name, attribute)
-    for number, name in _STDLIB_LEVELS.items():
+    for number, name in LEVELS.items():
         if number >= level:
             setattr(BoundLogger, name, _method(name))
     for alias, name in _STRUCTLOG_ALIASES.items():
@@ -236,13 +155,28 @@ def _set_level(level: int) -> None:
 def _method(name: str) -> Callable[..., None]:
     def method(self: Any, event: Any = None, /, *args: Any, **fields: Any) -> None:
         if args:
-            event = interpolated(event, args[0] if len(args) == 1 and isinstance(args[0], Mapping) else args)
+            mapped = len(args) == 1 and args[0] and isinstance(args[0], Mapping)
+            event = interpolated(event, args[0] if mapped else args)
+        result: Any = {**self._context, **fields}
+        if event is not None:
+            result["event"] = event
         try:
-            result, kwargs = self._process_event(name, event, fields)
+            for processor in self._processors:
+                result = processor(self._logger, name, result)
         except DropEvent:
             return
-        if result or kwargs:  # not ours: what others' processors leave to do
-            getattr(self._logger, name)(*result, **kwargs)
+        if result is not _WRITTEN:
+            _hand_over(getattr(self._logger, name), result)
 
     method.__name__ = name
     return method
+
+
+def _hand_over(method: Callable[..., Any], result: Any) -> None:
+    """Call the wrapped logger as structlog does, with what processors other than ours have left to write."""
+    if isinstance(result, tuple):
+        method(*result[0], **result[1])
+    elif isinstance(result, dict):
+        method(**result)
+    else:
+        method(result)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
-from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
@@ -13,46 +12,59 @@ from opentelemetry.sdk.trace.sampling import (
     Sampler,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import Span, StatusCode, Tracer
 
 from obskit import semconv
 from obskit._exception import Exceptions
+from obskit._fields import Value
 from obskit.config import Config
 from obskit.operation import Operation
+from obskit.signals._span import OperationSpan, error_status
 
-# The span has a start and an end of its own.
-_DURATIONS = frozenset({semconv.DURATION_MS, semconv.TIME_TO_FIRST_BYTE_MS})
+
+class Spans(Protocol):
+    """Starts the spans of operations."""
+
+    def start(self, op: Operation) -> Span:
+        """The span of an operation that begins."""
+        ...
+
+
+class TracerSpans:
+    """The spans of operations from a tracer of somebody else's provider: its sampler, its limits, its processors.
+
+    Args:
+        tracer: where spans are started.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def start(self, op: Operation) -> Span:
+        """The span of an operation that begins."""
+        return self._tracer.start_span(
+            op.name, context=op.context, kind=op.kind, attributes=op.fields, links=op.links, start_time=op.start_ns
+        )
 
 
 class Traces:
     """The signal that gives an operation its span, and with it the ids that the other signals carry.
 
     Args:
-        tracer: where spans are started.
+        spans: where they are started.
         exceptions: writes an exception down as it may leave the process.
     """
 
     name = "traces"
 
-    def __init__(self, tracer: trace.Tracer, exceptions: Exceptions) -> None:
-        self._tracer = tracer
+    def __init__(self, spans: Spans, exceptions: Exceptions) -> None:
+        self._spans = spans
         self._exceptions = exceptions
 
     def start(self, op: Operation) -> None:
-        """Start the span, and put it into the operation's context."""
-        span = self._tracer.start_span(
-            op.name,
-            context=op.context,
-            kind=op.kind,
-            attributes=op.fields,
-            links=op.links,
-            start_time=op.start_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        """Start the span; its ids are the operation's."""
+        op.span = span = self._spans.start(op)
         context = span.get_span_context()
-        op.span = span
-        op.context = trace.set_span_in_context(span, op.context)
         if context.is_valid:
             op.trace_id = f"{context.trace_id:032x}"
             op.span_id = f"{context.span_id:016x}"
@@ -61,28 +73,30 @@ class Traces:
     def finish(self, op: Operation) -> None:
         """Give the span the operation's fields, and end it at the very moment the operation did."""
         span = op.span
-        if span is None:
+        if span is None or not op.sampled and not span.is_recording():
             return
-        if span.is_recording():
-            span.update_name(op.name)
-            span.set_attributes({name: value for name, value in op.fields.items() if name not in _DURATIONS})
-            span.set_attribute(semconv.OUTCOME, op.outcome)
-            if op.outcome == "error":
-                self._record_error(op, span)
-        span.end(op.start_ns + op.duration_ns)
+        attributes = {**op.fields, semconv.OUTCOME: op.outcome}
+        attributes.pop(semconv.TIME_TO_FIRST_BYTE_MS, None)  # the span's own times say as much
+        end_ns = op.start_ns + op.duration_ns
+        if isinstance(span, OperationSpan):
+            span.finish(attributes, end_ns)
+        else:
+            self._finish_foreign(op, span, attributes, end_ns)
 
-    def _record_error(self, op: Operation, span: trace.Span) -> None:
-        if op.exception is None:
+    def _finish_foreign(self, op: Operation, span: Span, attributes: dict[str, Value], end_ns: int) -> None:
+        span.update_name(op.name)
+        span.set_attributes(attributes)
+        if op.outcome == "error" and op.exception is not None:
+            written = self._exceptions.describe(op.exception)
+            span.add_event("exception", written, timestamp=end_ns)
+            span.set_status(error_status(written))
+        elif op.outcome == "error":
             span.set_status(StatusCode.ERROR)
-            return
-        written = self._exceptions.describe(op.exception)
-        span.add_event("exception", written, timestamp=op.start_ns + op.duration_ns)
-        span.set_status(StatusCode.ERROR, f"{written[semconv.EXCEPTION_TYPE]}: {written[semconv.EXCEPTION_MESSAGE]}")
+        span.end(end_ns)
 
 
 def build_sampler(config: Config) -> Sampler:
     """The sampler that ``OTEL_TRACES_SAMPLER`` names."""
-    root: Callable[[], Sampler]
     name = config.sampler.removeprefix("parentbased_")
     if name == "traceidratio":
         sampler: Sampler = TraceIdRatioBased(config.sampler_ratio)

@@ -1,0 +1,93 @@
+"""stdlib logging's records as lines."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from obskit import semconv
+from obskit._guard import contained
+from obskit.signals._encoding import text_of
+from obskit.signals._lines import Lines, is_carried
+
+LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
+#: What any record has; what others have beyond it came by `extra`. A formatter adds the last two, uvicorn the third.
+_RECORD_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__)
+_NOT_EXTRA: Final = _RECORD_ATTRIBUTES | {"asctime", "message", "color_message"}
+_ACCESS_LOGGERS: Final = frozenset({"uvicorn.access", "gunicorn.access"})
+_ACCESS_ARGUMENTS: Final = 5
+_SERVER_ERROR_LOGGERS: Final = frozenset({"uvicorn.error", "gunicorn.error"})
+
+
+class LineHandler(logging.Handler):
+    """Takes the records of stdlib loggers.
+
+    Args:
+        lines: where they become lines.
+
+    Attributes:
+        access_gives_way: whether the server's access lines are left out, since canonical lines say the same.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self.access_gives_way = False
+        self._lines = lines
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Filter and emit without the handler's lock: the writer has its own, and rendering shares no state."""
+        if self.filters and not self.filter(record):
+            return False
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record as one line; contained, never raises."""
+        try:
+            self._emit(record)
+        except Exception as error:
+            contained("logs", error)
+
+    def _emit(self, record: logging.LogRecord) -> None:
+        name = record.name
+        fields: dict[Any, Any] = {}
+        message = interpolated(record.msg, record.args)
+        if name in _ACCESS_LOGGERS:
+            if self.access_gives_way:
+                return
+            message, fields = _access(record, message)
+        elif record.exc_info and name in _SERVER_ERROR_LOGGERS and is_carried(record.exc_info):
+            return
+        attributes = record.__dict__
+        if len(attributes) != len(_RECORD_ATTRIBUTES):
+            fields.update((key, value) for key, value in attributes.items() if key not in _NOT_EXTRA)
+        if record.stack_info:
+            fields[semconv.CODE_STACKTRACE] = record.stack_info
+        level = LEVELS.get(record.levelno) or text_of(record.levelname).lower()
+        self._lines.log(int(record.created * 1e9), level, name, message, fields, record.exc_info)
+
+
+def interpolated(message: Any, args: Any) -> str:
+    """``message % args``; where they do not fit each other, both as they are."""
+    text = message if type(message) is str else text_of(message)
+    if not args:
+        return text
+    try:
+        return str(text % args)
+    except Exception:  # the caller's own mistake; the line shows it
+        return f"{text} {text_of(args)}"
+
+
+def _access(record: logging.LogRecord, message: str) -> tuple[str, dict[Any, Any]]:
+    args = record.args
+    if not isinstance(args, tuple) or len(args) != _ACCESS_ARGUMENTS:
+        return message, {}
+    client, method, target, version, status = args
+    path = text_of(target).partition("?")[0]
+    return f"{method} {path} {status}", {
+        semconv.CLIENT_ADDRESS: text_of(client).rpartition(":")[0],
+        semconv.HTTP_REQUEST_METHOD: method,
+        semconv.URL_PATH: path,
+        semconv.NETWORK_PROTOCOL_VERSION: version,
+        semconv.HTTP_RESPONSE_STATUS_CODE: status,
+    }
