@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -23,6 +24,8 @@ _PEERS = (
     "uvicorn",
 )
 _PLAIN_COLUMNS = 160
+#: Load for each core above which other work gets in the way.
+_QUIET_LOAD = 0.5
 
 
 def console() -> Console:
@@ -31,34 +34,36 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(highlight=False, width=_PLAIN_COLUMNS, no_color=True)
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     """What the absolute figures depend on."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "load": [round(load, 2) for load in os.getloadavg()],
+        "load": round(os.getloadavg()[0], 2),
         "versions": {name: version(name) for name in _PEERS},
     }
 
 
-def print_machine(out: Console, facts: Mapping[str, object]) -> None:
+def print_machine(out: Console, facts: Mapping[str, Any]) -> None:
     """One paragraph; a busy machine is said to be one."""
-    versions = facts["versions"]
-    assert isinstance(versions, dict)  # noqa: S101  (of machine())
-    out.print(f"{facts['python']}, {facts['cores']} cores, load {facts['load']}, {facts['platform']}")
-    out.print(", ".join(f"{name} {number}" for name, number in versions.items()))
+    versions, load, cores = facts["versions"], facts["load"], facts["cores"]
+    out.print(f"{facts['python']}, {cores} cores, load {load}, {facts['platform']}")
+    out.print(", ".join(f"{name} {number}" for name, number in versions.items()), soft_wrap=True)
+    if load > cores * _QUIET_LOAD:
+        out.print("This machine is busy: ratios hold, absolute figures are too high.", style="bold yellow")
 
 
 def print_table(out: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table whose first column is text and whose others are figures."""
     style = box.SIMPLE_HEAD if out.is_terminal else box.ASCII2
-    table = Table(title=title, title_justify="left", title_style="bold", box=style)
+    table = Table(box=style)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
     for row in rows:
         table.add_row(*row)
     out.print()
+    out.print(title, style="bold", soft_wrap=True)
     out.print(table)
 
 

@@ -164,12 +164,22 @@ def test_nothing_that_is_sent_raises(traceparent, tracestate, baggage_headers):
     st.integers(1, 2**128 - 1),
     st.integers(1, 2**64 - 1),
     st.integers(0, 3),
-    st.dictionaries(st.from_regex(r"[a-z][a-z0-9_\-*/]{0,10}", fullmatch=True), st.from_regex(r"[!-+\--<>-~]{1,9}", fullmatch=True), max_size=4),
-    st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.text(st.characters(codec="utf-8"), max_size=20), max_size=4),
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z0-9_\-*/]{0,10}", fullmatch=True),
+        st.from_regex(r"[!-+\--<>-~]{1,9}", fullmatch=True),
+        max_size=4,
+    ),
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.text(st.characters(codec="utf-8"), max_size=20), max_size=4
+    ),
 )
 def test_what_is_injected_is_extracted(trace_id, span_id, flags, state, bag):
     span_context = trace.SpanContext(
-        trace_id, span_id, is_remote=False, trace_flags=trace.TraceFlags(flags), trace_state=trace.TraceState(list(state.items()))
+        trace_id,
+        span_id,
+        is_remote=False,
+        trace_flags=trace.TraceFlags(flags),
+        trace_state=trace.TraceState(list(state.items())),
     )
     context = trace.set_span_in_context(trace.NonRecordingSpan(span_context), Context())
     for name, value in bag.items():

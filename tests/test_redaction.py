@@ -209,14 +209,14 @@ def test_any_text_comes_back_and_stays_as_it_is(text):
     assert redactor.text(out) == out
 
 
-@given(_TEXTS, st.sampled_from(" \n\t"), _PLANTS, _SECRETS, st.sampled_from(" \n"), _TEXTS)
-@example("password=", " ", "Password: {}", "0123456789ab", " ", "")
+@given(st.tuples(_TEXTS, st.sampled_from(" \n\t")), _PLANTS, _SECRETS, st.tuples(st.sampled_from(" \n"), _TEXTS))
+@example(("password=", " "), "Password: {}", "0123456789ab", (" ", ""))
 @settings(max_examples=400, deadline=None)
-def test_a_labelled_secret_never_survives(before, gap, plant, secret, after_gap, after):  # noqa: PLR0917  (drawn)
+def test_a_labelled_secret_never_survives(before, plant, secret, after):
     secret = secret.strip(":/@.") + "q7"
-    assume(secret not in before + after)
-    out = redactor.text(before + gap + plant.format(secret) + after_gap + after)
-    assert secret not in out
+    around = ("".join(before), "".join(after))
+    assume(secret not in around[0] + around[1])
+    assert secret not in redactor.text(plant.format(secret).join(around))
 
 
 @given(_TEXTS, st.sampled_from([JWT, PEM, STRIPE, SLACK, GITHUB, "AKIAIOSFODNN7EXAMPLE"]), _TEXTS)

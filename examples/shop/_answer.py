@@ -70,12 +70,14 @@ def more(amount: Row | None) -> str:
 
 
 def enough(finding: Finding) -> str:
-    limit, tier = finding.worst["threshold_ms"], finding.worst["tier"]
-    without = [row["p95"] for row in finding.across if row["tier"] == tier and not row["with_it"]]
-    others = [row["p95"] for row in finding.across if row["tier"] != tier and row["with_it"]]
-    if not without or not others:
+    tier = finding.worst["tier"]
+    medians: dict[tuple[bool, bool], list[float]] = {}
+    for row in finding.across:
+        medians.setdefault((row["tier"] == tier, row["with_it"]), []).append(row["p50"])
+    if len(medians) < 4:
         return ""
-    spared = f"without it {tier} has a p95 of {without[0]:.0f} ms"
-    if max(others) <= limit * 1.5:
-        return f"It takes both: {spared}, and with it the other tiers stay at {max(others):.0f} ms or less."
-    return f"It is not the tier alone: {spared}, and with it other tiers reach {max(others):.0f} ms too."
+    without, with_it, others = medians[True, False][0], medians[True, True][0], max(medians[False, True])
+    numbers = f"with it the median of {tier} is {with_it:.0f} ms, without it {without:.0f} ms, and the other tiers"
+    if others < (without + with_it) / 2:
+        return f"It takes both: {numbers} stay at {others:.0f} ms with it."
+    return f"It is not the tier alone: {numbers} reach {others:.0f} ms with it."

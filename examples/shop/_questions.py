@@ -79,7 +79,7 @@ LIMIT 1
 #: The requests in question. Slow: slower than 95 of 100 requests of the other tiers to the same endpoint.
 SUSPECTS = """
 CREATE OR REPLACE TABLE suspects AS
-SELECT trace_id, duration_ms, duration_ms > getvariable('threshold_ms') AS slow
+SELECT trace_id, status, duration_ms, duration_ms > getvariable('threshold_ms') AS slow
 FROM requests
 WHERE service = 'gateway' AND tier = getvariable('tier')
   AND method = getvariable('method') AND route = getvariable('route')
@@ -168,7 +168,7 @@ SELECT
     tier,
     trace_id IN (FROM having_it) AS with_it,
     count(*) AS requests,
-    quantile_disc(duration_ms, 0.95) AS p95
+    median(duration_ms) AS p50
 FROM requests
 WHERE service = 'gateway' AND tier IS NOT NULL
   AND method = getvariable('method') AND route = getvariable('route')
@@ -176,10 +176,11 @@ GROUP BY ALL
 ORDER BY tier, with_it
 """
 
-#: A slow request that stands for the others: of all slow ones its duration is the median.
+#: A slow request that stands for the others: it went well, and of all slow ones its duration is next to the median.
 TYPICAL = """
 SELECT trace_id FROM suspects
-ORDER BY slow DESC, abs(duration_ms - (SELECT quantile_disc(duration_ms, 0.5) FROM suspects WHERE slow)), trace_id
+ORDER BY slow DESC, status < 400 DESC,
+    abs(duration_ms - (SELECT quantile_disc(duration_ms, 0.5) FROM suspects WHERE slow)), trace_id
 LIMIT 1
 """
 

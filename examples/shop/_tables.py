@@ -45,13 +45,13 @@ def spent_table(finding: Finding) -> Table:
 
 
 def across_table(finding: Finding) -> Table:
-    """The p95 of each tier without and with the label that says most."""
+    """The median of each tier without and with the label that says most."""
     label = finding.label or {"name": "", "condition": ""}
     shown = table("tier", "without", "requests", f"with {label['name']} {label['condition']}", "requests")
     for tier in dict.fromkeys(row["tier"] for row in finding.across):
         cells = {row["with_it"]: row for row in finding.across if row["tier"] == tier}
         numbers = [
-            (f"{cells[has]['p95']:.1f}", str(cells[has]["requests"])) if has in cells else ("-", "0")
+            (f"{cells[has]['p50']:.1f}", str(cells[has]["requests"])) if has in cells else ("-", "0")
             for has in (False, True)
         ]
         add(shown, tier, *numbers[0], *numbers[1], style="bold" if tier == finding.worst["tier"] else "")

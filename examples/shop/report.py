@@ -178,7 +178,7 @@ def why(lines: Connection, worst: Row, out: Console) -> None:
     out.print("\nWhere does their time go? Each service's own time a request, without the calls it waits for:\n")
     out.print(spent_table(finding))
     if finding.across:
-        out.print("\nIs that enough to be slow, or does it take the tier too? The endpoint's p95 in ms:\n")
+        out.print("\nIs that enough to be slow, or does it take the tier too? The endpoint's medians in ms:\n")
         out.print(across_table(finding))
     out.print()
     out.print(Panel(Text(sentence(finding)), title="[bold]Answer[/]", title_align="left", border_style="green"))

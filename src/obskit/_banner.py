@@ -13,8 +13,15 @@ from obskit.config import Config
 class LogsState(Protocol):
     """What the log pipeline has settled on."""
 
-    effective_mode: str
-    reason: str
+    @property
+    def effective_mode(self) -> str:
+        """replace, stamp or off."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why it is another than was asked for."""
+        ...
 
 
 def banner(config: Config, logs: LogsState, *, console: bool, foreign_provider: bool) -> list[str]:
@@ -23,9 +30,12 @@ def banner(config: Config, logs: LogsState, *, console: bool, foreign_provider: 
     Args:
         config: the effective configuration, names resolved.
         logs: how log lines leave.
+        console: whether a terminal shows them.
         foreign_provider: whether spans go through a provider that was there before.
     """
-    wired = [f"{what} → {where}" for what, where in _wired(config, logs, console=console, foreign_provider=foreign_provider)]
+    wired = [
+        f"{what} → {where}" for what, where in _wired(config, logs, console=console, foreign_provider=foreign_provider)
+    ]
     off = [f"off: {what} ({why})" for what, why in _off(config, logs)]
     head = f"obskit {__version__} observes {config.service_name}"
     if console:

@@ -5,7 +5,7 @@ What a row says is what ``Config`` checks, what the environment is read by, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003  (typing.get_type_hints needs it)
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -184,7 +184,7 @@ class Table:
         "all",
         choice("all", "errors", "sampled", "off"),
         "OBSKIT_REQUEST_LOG",
-        "Requests that get a line: `all`, `errors`, `sampled` (errors, slow ones, and recorded traces) or `off`.",
+        "Requests that get a line: `all`, `errors`, `sampled` (errors, and traces that are recorded) or `off`.",
     )
     response_trace_header: str | None = setting(
         None, HEADER_NAME, "OBSKIT_RESPONSE_TRACE_HEADER", "The response header that carries the trace id back."

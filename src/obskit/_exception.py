@@ -35,12 +35,12 @@ class Exceptions:
         """
         try:
             message = str(error)
-        except Exception:  # noqa: BLE001  (the user's __str__)
+        except Exception:  # the user's __str__
             message = "<no message: its __str__ raised>"
         try:
             limit = -_MAX_FRAMES  # the innermost frames
             stacktrace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=limit))
-        except Exception:  # noqa: BLE001
+        except Exception:
             stacktrace = qualified_name(error)
         if len(stacktrace) > _MAX_STACKTRACE:
             stacktrace = "…" + stacktrace[-_MAX_STACKTRACE:]

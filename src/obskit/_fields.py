@@ -70,7 +70,7 @@ class FieldPolicy:
             fields[name] = self.redact(name, self.clean(value))
         return dropped
 
-    def clean(self, value: Any) -> Value:
+    def clean(self, value: Any) -> Value:  # noqa: PLR0911  (one return a type)
         """A value of any type as one that every signal can carry; never raises for a value whose ``str()`` does not."""
         kind = type(value)
         if kind is str:

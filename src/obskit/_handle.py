@@ -9,19 +9,19 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from obskit._guard import contained
+from obskit._asgi import ASGIApp
+from obskit._tally import Tally
 from obskit.config import Config
 from obskit.export.spans import SpanQueue
-from obskit.export.writer import LineWriter
 from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
 from obskit.instrumentation import starlette
 from obskit.instrumentation._loop import LoopMonitor
-from obskit.instrumentation.asgi import ASGIApp, ObservedApp, ServerOptions
+from obskit.instrumentation.asgi import ObservedApp, ServerOptions
 from obskit.operation import Pipeline
 from obskit.signals._adopt import LogPipeline
 
@@ -29,6 +29,29 @@ F = TypeVar("F", bound=Callable[..., object])
 
 # What the last lines get of the time that close() has, after the spans.
 _SHARE_OF_LINES = 0.2
+
+
+class Writer(Protocol):
+    """Where log lines leave the process; :class:`obskit.export.writer.LineWriter`, or a test's."""
+
+    tally: Tally
+    bytes_written: int
+
+    def write(self, line: bytes) -> None:
+        """Take one line; never blocks or raises."""
+        ...
+
+    def flush(self, timeout: float) -> bool:
+        """Write what was taken, within `timeout` seconds."""
+        ...
+
+    def close(self, timeout: float) -> bool:
+        """Flush, and take no more."""
+        ...
+
+    def write_through(self) -> None:
+        """From now on, write each line at once."""
+        ...
 
 
 class Obskit:
@@ -51,7 +74,7 @@ class Obskit:
         endpoints: Endpoints,
         pipeline: Pipeline,
         spans: SpanQueue | None,
-        writer: LineWriter,
+        writer: Writer,
         logs: LogPipeline,
         loop_monitor: LoopMonitor,
         undo: ExitStack,
@@ -88,7 +111,7 @@ class Obskit:
         """
         return self._observed(app)
 
-    def check(
+    def check(  # noqa: PLR0913  (the contract's arguments)
         self,
         name: str,
         *,
@@ -156,7 +179,7 @@ class Obskit:
         written = self._writer.close(max(seconds * _SHARE_OF_LINES, end - time.monotonic()))
         return sent and written
 
-    def __enter__(self) -> Obskit:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -210,16 +233,20 @@ class Obskit:
         if self._closed:
             return
         self._loop_monitor.start(asyncio.get_running_loop())
-        if self._begun:
-            return
-        self._begun = True
-        self._logs.adopt()
         self._stand_down.install()
         self._undo.callback(starlette.instrument_background(self._pipeline))
+        if not self._begun:
+            self._begun = True
+            self._logs.adopt()
 
     async def stopped(self) -> None:
         """An app of this process is done; its server may end the process without a further word."""
         await asyncio.to_thread(self.flush, self._seconds_left())
+        left = 0 if self._spans is None else self._spans.tally.queued
+        if left:  # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by
+            logging.getLogger("obskit").warning(
+                "%d spans could not be exported within shutdown_seconds; they are lost if the process ends now", left
+            )
         self._writer.write_through()
 
 

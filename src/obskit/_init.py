@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import functools
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any
 
 from opentelemetry import propagate
 from opentelemetry.sdk.resources import Resource
@@ -22,15 +23,15 @@ from obskit import propagation
 from obskit._banner import banner
 from obskit._exception import Exceptions
 from obskit._fields import FieldPolicy
-from obskit._handle import Obskit
+from obskit._handle import Obskit, Writer
 from obskit._sdk import without_variables
 from obskit._tally import Tally
 from obskit._version import __version__
 from obskit.config import Config
 from obskit.exceptions import ConfigError
+from obskit.export._exporter import REASONS, SdkExporter, SpanExporter
 from obskit.export.exposition import exposition
 from obskit.export.otlp import OtlpSpanExporter
-from obskit.export._exporter import REASONS, SdkExporter, SpanExporter
 from obskit.export.spans import SpanQueue
 from obskit.export.writer import LineWriter
 from obskit.health.checks import Checks
@@ -42,9 +43,9 @@ from obskit.redaction import Redactor
 from obskit.signals import _provider
 from obskit.signals._adopt import install_logs
 from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics
+from obskit.signals._span import Processors, SpanSource
 from obskit.signals.metrics import Metrics
 from obskit.signals.resource import build_resource, resolve_service_name, resolve_service_version
-from obskit.signals._span import Processors, SpanSource
 from obskit.signals.traces import Spans, TracerSpans, Traces, build_sampler, span_limits
 
 _STDOUT = 1
@@ -53,7 +54,7 @@ _lock = threading.RLock()
 _current: Obskit | None = None
 
 
-def init(
+def init(  # noqa: PLR0913  (the contract's arguments)
     app: Any = None,
     *,
     service_name: str | None = None,
@@ -81,21 +82,26 @@ def init(
         ConfigError: wrong arguments, all of them named; or the process is wired by another configuration.
     """
     given = {"service_name": service_name, "service_version": service_version, "environment": environment}
-    arguments = Config(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    problems = [*_wrong_app(app), *_wrong_config(config), *_wrong_checks(checks or {})]
+    try:
+        arguments = Config(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
     wanted = Config.from_env(os.environ).overlaid(config or Config()).overlaid(arguments)
-    _check_app(app)
     caller = sys._getframe(1)  # noqa: SLF001  (a second init() names both places)
     place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
     return start(wanted, app, place, checks or {})
 
 
-def start(
+def start(  # noqa: PLR0913  (see init)
     wanted: Config,
     app: Any,
     place: str,
     checks: Mapping[str, Callable[[], object]],
     *,
-    writer: LineWriter | None = None,
+    writer: Writer | None = None,
     exporter: SpanExporter | None = None,
     exclusive: bool = False,
 ) -> Obskit:
@@ -125,20 +131,36 @@ def start(
 
 def _wired_twice(first: Obskit, wanted: Config, place: str) -> list[str]:
     differences = "; ".join(first.asked_for.differences(wanted)) or "it must be the only one"
-    return [f"{first.place} wired this process, {place} asks otherwise: {differences}. Call init() once, or close() first"]
+    return [
+        f"{first.place} wired this process, {place} asks otherwise: {differences}. Call init() once, or close() first"
+    ]
 
 
-def _check_app(app: Any) -> None:
-    if app is not None and not starlette.can_instrument(app):
-        raise ConfigError(
-            [f"init() observes FastAPI and Starlette apps in place, not {type(app).__name__}: "
-             "call obs = obskit.init(...) without it, and serve obs.wrap(app)"]
-        )  # fmt: skip
+def _wrong_app(app: Any) -> list[str]:
+    if app is None or starlette.can_instrument(app):
+        return []
+    what = f"init() observes FastAPI and Starlette apps in place, not {type(app).__name__}"
+    return [f"{what}: call obs = obskit.init(...) without it, and serve obs.wrap(app)"]
 
 
-def _wire(
-    wanted: Config, app: Any, place: str, writer: LineWriter | None, exporter: SpanExporter | None
-) -> Obskit:
+def _wrong_config(config: object) -> list[str]:
+    if config is None or isinstance(config, Config):
+        return []
+    return [f"config is of type {type(config).__name__}: it must be an obskit.Config"]
+
+
+def _wrong_checks(checks: Mapping[str, Callable[[], object]]) -> list[str]:
+    problems: list[str] = []
+    rehearsal = Checks()
+    for name, function in checks.items():
+        try:
+            rehearsal.register(name, function)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
+
+
+def _wire(wanted: Config, app: Any, place: str, writer: Writer | None, exporter: SpanExporter | None) -> Obskit:
     undo = ExitStack()
     try:
         return _wired(undo, wanted, app, place, writer, exporter)
@@ -148,7 +170,7 @@ def _wire(
 
 
 def _wired(  # noqa: PLR0913  (see start)
-    undo: ExitStack, wanted: Config, app: Any, place: str, writer: LineWriter | None, exporter: SpanExporter | None
+    undo: ExitStack, wanted: Config, app: Any, place: str, writer: Writer | None, exporter: SpanExporter | None
 ) -> Obskit:
     service_name = resolve_service_name(wanted, app)
     version = resolve_service_version(wanted, service_name)
@@ -167,7 +189,7 @@ def _wired(  # noqa: PLR0913  (see start)
         level=config.log_level,
         log_format=config.log_format,
         request_log=config.request_log,
-        resource=resource.attributes,
+        resource={name: str(value) for name, value in resource.attributes.items()},
     )
     undo.callback(logs.restore)
 
@@ -222,7 +244,9 @@ def _wired(  # noqa: PLR0913  (see start)
     log = logging.getLogger("obskit")
     for warning in wanted.warnings:
         log.warning("%s", warning)
-    for line in banner(config, logs, console=getattr(logs, 'console', False), foreign_provider=_provider.foreign_provider() is not None):
+    for line in banner(
+        config, logs, console=getattr(logs, "console", False), foreign_provider=_provider.foreign_provider() is not None
+    ):
         log.info("%s", line)
     return handle
 
@@ -245,25 +269,36 @@ def _span_exporter(config: Config) -> SpanExporter | None:
         return None
     if config.span_exporter == "console":
         return SdkExporter(ConsoleSpanExporter())
+    export = functools.partial(
+        OtlpSpanExporter,
+        endpoint=config.traces_url,
+        headers=config.otlp_headers,
+        headers_file=config.otlp_headers_file,
+        timeout=config.otlp_timeout,
+        compression=config.otlp_compression,
+        protocol=config.otlp_protocol,
+    )
+    files = {name: getattr(config, f"otlp_{name}") for name in ("certificate", "client_key", "client_certificate")}
     try:
-        return OtlpSpanExporter(
-            endpoint=config.traces_url,
-            headers=config.otlp_headers,
-            headers_file=config.otlp_headers_file,
-            timeout=config.otlp_timeout,
-            compression=config.otlp_compression,
-            protocol=config.otlp_protocol,
-            certificate=config.otlp_certificate,
-            client_key=config.otlp_client_key,
-            client_certificate=config.otlp_client_certificate,
-        )
-    except OSError as error:  # a certificate that is not there, or none
-        raise ConfigError([f"the OTLP certificate or key cannot be used: {error}"]) from error
+        return export(**files)
+    except OSError as error:  # a file that is not there, or holds no certificate
+        names = ", ".join(f"otlp_{name}={path}" for name, path in files.items() if path and name != "client_key")
+        problem = f"the certificate or key of OTLP ({names}) cannot be used: {error}"
+    environment = Config.from_env(os.environ)
+    if any(path != getattr(environment, f"otlp_{name}") for name, path in files.items()):
+        raise ConfigError([problem])
+    logging.getLogger("obskit").warning("OTEL_EXPORTER_OTLP_*: %s; used: the system's authorities, no key", problem)
+    return export()
 
 
-def _spans(
-    config: Config, resource: Resource, policy: FieldPolicy, exceptions: Exceptions, queue: SpanQueue | None, undo: ExitStack
-) -> Spans:  # fmt: skip
+def _spans(  # noqa: PLR0913  (the parts that a provider is made of)
+    config: Config,
+    resource: Resource,
+    policy: FieldPolicy,
+    exceptions: Exceptions,
+    queue: SpanQueue | None,
+    undo: ExitStack,
+) -> Spans:
     """Where operations get their spans: a provider of obskit's own, unless the process has one already."""
     foreign = _provider.foreign_provider()
     if foreign is not None:

@@ -1,4 +1,4 @@
-"""What became of every item that was produced: the arithmetic behind each ``_produced``, ``_exported``, ``_dropped``."""
+"""What became of every item: the arithmetic behind each ``_produced``, ``_exported`` and ``_dropped``."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ every problem; a wrong variable is one sentence in ``Config.warnings``, and its 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping  # noqa: TC003  (typing.get_type_hints(Config) needs it)
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit

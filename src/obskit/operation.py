@@ -121,7 +121,7 @@ class Operation:
         "trace_id",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what an operation is)
         self,
         pipeline: Pipeline,
         event: str,
@@ -136,6 +136,7 @@ class Operation:
         self.event = event
         self.name = name
         self.kind = kind
+        self.ended = False
         self.fields = fields
         self.links = links
         self.context = otel_context.get_current() if context is None else context
@@ -143,7 +144,6 @@ class Operation:
         # What is served or consumed stands for itself, also where the caller is in the same process.
         below = kind is not SpanKind.SERVER and kind is not SpanKind.CONSUMER
         self.parent: Operation | None = parent if below and isinstance(parent, Operation) and not parent.ended else None
-        self.ended = False
         self.duration_ns = 0
         self.outcome: Outcome = "ok"
         self.error_type: str | None = None
@@ -200,8 +200,9 @@ class Operation:
             before = self.fields.get(name, 0)
             self.annotate({name: (before + amount) if isinstance(before, (int, float)) else amount})
 
-    def finish(self, *, exception: BaseException | None = None, error_type: str | None = None,
-               cancelled: bool = False) -> None:
+    def finish(
+        self, *, exception: BaseException | None = None, error_type: str | None = None, cancelled: bool = False
+    ) -> None:
         """End the operation once; later calls do nothing.
 
         Args:
@@ -231,7 +232,12 @@ class Operation:
         self.context = _EMPTY  # which holds this operation: a cycle would wait for the collector
 
     def _roll_up(self, root: Operation) -> None:
-        prefix = semconv.HTTP_CLIENT if self.event == semconv.EVENT_HTTP_CLIENT else semconv.DB_CLIENT
+        if self.event == semconv.EVENT_HTTP_CLIENT:
+            prefix = semconv.HTTP_CLIENT
+        elif semconv.DB_SYSTEM_NAME in self.fields:
+            prefix = semconv.DB_CLIENT
+        else:
+            return
         fields = root.fields
         with _ACCUMULATE_LOCK:
             for name, amount in (

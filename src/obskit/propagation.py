@@ -12,10 +12,16 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from opentelemetry import baggage, trace
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.propagators.textmap import CarrierT, Getter, Setter, TextMapPropagator, default_getter, default_setter
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
 TRACEPARENT = "traceparent"
@@ -23,7 +29,9 @@ TRACESTATE = "tracestate"
 BAGGAGE = "baggage"
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII | re.DOTALL)
-_TRACESTATE_KEY = re.compile(r"[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}", re.ASCII)
+_TRACESTATE_KEY = re.compile(
+    r"[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}", re.ASCII
+)
 _TRACESTATE_VALUE = re.compile(r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
 _BAGGAGE_KEY = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _BAGGAGE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
@@ -73,7 +81,7 @@ def parse_tracestate(headers: Iterable[str]) -> TraceState | None:
 
 
 def parse_baggage(headers: Iterable[str]) -> dict[str, str]:
-    """All ``baggage`` headers as names to values; members that are not valid are left out, and so is what is too much."""
+    """All ``baggage`` headers as names to values; what is not valid is left out, and so is what is too much."""
     entries: dict[str, str] = {}
     budget = _MAX_BAGGAGE_CHARS
     for header in headers:
@@ -89,9 +97,7 @@ def parse_baggage(headers: Iterable[str]) -> dict[str, str]:
     return entries
 
 
-def remote_context(
-    traceparent: list[str], tracestate: list[str], baggage_headers: list[str], base: Context
-) -> Context:
+def remote_context(traceparent: list[str], tracestate: list[str], baggage_headers: list[str], base: Context) -> Context:
     """The context that a request's headers describe, on top of `base`.
 
     Args:
@@ -106,8 +112,11 @@ def remote_context(
         state = parse_tracestate(tracestate) if tracestate else None
         if state is not None:
             span_context = SpanContext(
-                span_context.trace_id, span_context.span_id, is_remote=True,
-                trace_flags=span_context.trace_flags, trace_state=state,
+                span_context.trace_id,
+                span_context.span_id,
+                is_remote=True,
+                trace_flags=span_context.trace_flags,
+                trace_state=state,
             )
         context = trace.set_span_in_context(NonRecordingSpan(span_context), context)
     for name, value in parse_baggage(baggage_headers).items() if baggage_headers else ():
@@ -215,7 +224,7 @@ _propagator: TextMapPropagator = propagator(("tracecontext", "baggage"))
 
 def install(new: TextMapPropagator) -> TextMapPropagator:
     """Make `new` what :func:`inject` and :func:`extract` use; returns what they used before."""
-    global _propagator  # noqa: PLW0603  (one set of propagators a process; the handle restores the former)
+    global _propagator
     before, _propagator = _propagator, new
     return before
 

@@ -80,6 +80,7 @@ ROLLUP_COUNT: Final = ".count"
 ROLLUP_DURATION_MS: Final = ".duration_ms"
 ROLLUP_ERRORS: Final = ".errors"
 HTTP_CLIENT: Final = "http.client"
+DB_SYSTEM_NAME: Final = "db.system.name"
 DB_CLIENT: Final = "db.client"
 
 #: Names that a user's field cannot take: they carry the line's identity, or what obskit measured itself. A field that

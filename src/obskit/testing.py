@@ -1,4 +1,6 @@
-"""Capture what obskit emits, for tests of services: ::
+"""Capture what obskit emits, for tests of services.
+
+::
 
     def test_orders(client):
         with obskit.testing.capture(app) as captured:
@@ -58,7 +60,10 @@ class Captured:
         Raises:
             LookupError: there is none, or more than one; it shows which there are.
         """
-        return _only([line for line in self.lines if line["message"] == message], message, self._messages())
+        line: dict[str, Any] = _only(
+            [line for line in self.lines if line["message"] == message], message, self._messages()
+        )
+        return line
 
     def span(self, name: str) -> ReadableSpan:
         """The one span with this name.
@@ -67,7 +72,8 @@ class Captured:
             LookupError: there is none, or more than one; it shows which there are.
         """
         spans = self.spans
-        return _only([span for span in spans if span.name == name], name, [span.name for span in spans])
+        span: ReadableSpan = _only([span for span in spans if span.name == name], name, [span.name for span in spans])
+        return span
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample, such as ``metric("http_server_request_duration_seconds_count", http_route="/")``.

@@ -8,7 +8,7 @@ from examples.shop._exposition import histograms
 from examples.shop._tree import tree
 from examples.shop._waterfall import waterfall
 from examples.shop.report import ROUTE_LABELS, show
-from recording import BUCKETS, TOPOLOGY, Recording, shop_with_a_cause
+from recording import TOPOLOGY, Recording, shop_with_a_cause
 from rich.console import Console
 
 
@@ -153,14 +153,6 @@ def test_disagreement_is_shown_and_returned(folder):
     assert not agreed
     assert "✗ /metrics and the lines do not agree on: pricing POST /quotes" in text
     assert "400 ≠ 399" in text
-
-
-def test_quantile_above_the_last_bound():
-    recording = Recording()
-    recording.observe("pricing", ("POST", "/quotes", "201", ""), 99.0)
-    folder_counts = recording.metrics["pricing"]
-    assert folder_counts[("POST", "/quotes", "201", ""), math.inf] == 1
-    assert folder_counts[("POST", "/quotes", "201", ""), BUCKETS[-1]] == 0
 
 
 def test_open_bucket_is_read_as_its_lower_bound(tmp_path):

@@ -162,13 +162,14 @@ class TestDeadline:
         async def scenario():
             state = (await checks.run())["c"]
             await asyncio.sleep(0)
-            return state
+            return state, list(ended)
 
         checks.register("c", hangs, timeout=0.02)
-        assert asyncio.run(asyncio.wait_for(scenario(), LONG)).reason == "timeout"
-        assert ended == [True]
+        state, ended_by_then = asyncio.run(asyncio.wait_for(scenario(), LONG))
+        assert state.reason == "timeout"
+        assert ended_by_then == [True]
 
-    def test_an_async_check_that_resists_cancelling_is_not_waited_for(self, checks, clock):
+    def test_an_async_check_that_resists_cancelling_is_not_waited_for(self, checks, caplog):
         async def scenario():
             release, runs = asyncio.Event(), []
 
@@ -193,6 +194,7 @@ class TestDeadline:
         assert first.reason == again.reason == "timeout"
         assert len(runs) == 2  # the probe while it hung did not start another
         gc.collect()  # a task whose exception nobody read would be reported here
+        assert [record.name for record in caplog.records] == ["obskit.health"]
 
     def test_a_sync_check_that_hangs_is_not_started_again(self, checks):
         release, runs = threading.Event(), []
@@ -454,6 +456,24 @@ class TestLog:
         failing = caplog.records[0]
         assert str(failing.exc_info[1]) == "db-7.internal:5432 said no"
         assert getattr(failing, "duration_ms") == 12.5  # noqa: B009  (the record's attribute of that name)
+
+    def test_it_is_no_part_of_the_request_that_probed(self, checks):
+        mark, seen = otel_context.create_key("mark"), []
+
+        class Look(logging.Handler):
+            def emit(self, record):
+                seen.append(otel_context.get_value(mark))
+
+        handler = Look()
+        logging.getLogger("obskit.health").addHandler(handler)
+        checks.register("c", raises)
+        token = otel_context.attach(otel_context.set_value(mark, "request"))
+        try:
+            run(checks)
+        finally:
+            otel_context.detach(token)
+            logging.getLogger("obskit.health").removeHandler(handler)
+        assert seen == [None]
 
     def test_what_was_raised_is_not_kept(self, checks):
         class BigError(Exception):

@@ -123,7 +123,12 @@ async def test_one_request_is_told_alike_by_all_three_signals(app, captured):
         "timestamp", "level", "message", "logger", "trace_id", "span_id", "trace_flags", "service.name",
         "event.name", "duration_ms", "time_to_first_byte_ms",
     }  # fmt: skip
-    labels = {"http_route": "/items/{item_id}", "http_response_status_code": "200", "user_tier": "gold", "error_type": ""}
+    labels = {
+        "http_route": "/items/{item_id}",
+        "http_response_status_code": "200",
+        "user_tier": "gold",
+        "error_type": "",
+    }
     assert captured.metric("http_server_request_duration_seconds_count", **labels) == 1
     seconds = captured.metric("http_server_request_duration_seconds_sum", **labels)
     assert round(seconds * 1e3, 3) == line["duration_ms"]
@@ -428,7 +433,9 @@ async def test_messages_that_break_obskit_still_reach_the_server(contained_error
 # -- websockets ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("how", "code", "outcome"), [("app", 4000, "ok"), ("client", 1001, "ok"), ("raises", 1011, "error")])
+@pytest.mark.parametrize(
+    ("how", "code", "outcome"), [("app", 4000, "ok"), ("client", 1001, "ok"), ("raises", 1011, "error")]
+)
 async def test_a_websocket_is_one_operation(how, code, outcome):
     app = FastAPI()
 

@@ -147,7 +147,14 @@ def test_routes_are_found_through_middleware():
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("/docs", True), ("/own/3", False), ("/own/{x}", True), ("/v1/items/{i}", True), ("/raw/health", False), ("/health", False)],
+    [
+        ("/docs", True),
+        ("/own/3", False),
+        ("/own/{x}", True),
+        ("/v1/items/{i}", True),
+        ("/raw/health", False),
+        ("/health", False),
+    ],
 )
 def test_only_a_route_of_that_very_path_is_the_apps(path, expected):
     assert routes_exactly(routes_of(fastapi_app()), path) is expected

@@ -181,7 +181,7 @@ def test_handlers_of_others_stay_and_get_their_records(install, memory, tmp_path
     assert path.read_text() == "hello\na:1 GET / 1.1 200\n"
     assert (tmp_path / "access.log").read_text() == "a:1 GET / 1.1 200\n"
     assert [line["message"] for line in memory.lines] == ["hello"], "the access line gives way in ours only"
-    assert [record.message for record in caplog.records][0] == "hello"
+    assert caplog.messages[0] == "hello"
     file.close()
     access.close()
 
@@ -399,7 +399,7 @@ def test_structlog_configured_after_init_is_stamped_at_adopt(install):
         ("console", True, True),
     ],
 )
-def test_the_format(install, memory, monkeypatch, log_format, terminal, console):
+def test_the_format(install, memory, monkeypatch, log_format, terminal, console):  # noqa: PLR0917  (a table)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     main, secondary = os.openpty() if terminal else os.pipe()

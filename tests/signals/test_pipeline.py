@@ -65,7 +65,7 @@ def structured(lines):
 @pytest.fixture
 def stdlib(lines):
     """A stdlib logger whose records reach the handler and no other."""
-    logger = logging.Logger("shop.stdlib", logging.DEBUG)
+    logger = logging.Logger("shop.stdlib", logging.DEBUG)  # noqa: LOG001  (it has no parent)
     logger.addHandler(LineHandler(lines))
     return logger
 
@@ -239,8 +239,8 @@ def failing():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda log, _error: log.exception("failed"),
-        lambda log, _error: log.error("failed", exc_info=True),
+        lambda log, _error: log.exception("failed"),  # noqa: LOG004  (called in a handler)
+        lambda log, _error: log.error("failed", exc_info=True),  # noqa: LOG014  (called in a handler)
         lambda log, error: log.error("failed", exc_info=error),
         lambda log, error: log.error("failed", exc_info=(type(error), error, error.__traceback__)),
     ],
@@ -291,12 +291,12 @@ def test_an_endless_recursion_has_a_bounded_stack_trace(stdlib, memory):
 
 
 def test_an_exception_that_cannot_be_printed(stdlib, memory):
-    class Bad(Exception):
+    class BadError(Exception):
         def __str__(self):
             raise RuntimeError("no")
 
-    stdlib.error("failed", exc_info=Bad())
-    assert memory.last["exception.type"].endswith("Bad")
+    stdlib.error("failed", exc_info=BadError())
+    assert memory.last["exception.type"].endswith("BadError")
 
 
 @pytest.mark.parametrize("kind", ["structlog", "stdlib"])
@@ -391,6 +391,30 @@ def test_names_of_loggers(structured, memory):
     assert [line["logger"] for line in memory.lines] == [__name__, "shop", "root", "shop"]
 
 
+@pytest.mark.parametrize("result", ["text", b"bytes", {"a": 1}, (("b",), {"c": 2})])
+def test_what_other_processors_leave_goes_to_the_wrapped_logger(structured, result):
+    wrapped = structlog.testing.CapturingLogger()
+    structlog.wrap_logger(wrapped, processors=[lambda *_args: result]).info("x")
+    args, kwargs = (
+        result if isinstance(result, tuple) else ((), result) if isinstance(result, dict) else ((result,), {})
+    )
+    assert wrapped.calls == [("info", args, kwargs)]
+
+
+def test_messages_that_hold_a_secret_are_redacted_each_time(structured, memory):
+    for _ in range(2):
+        get_logger().info("password=hunter2")
+        get_logger().info("harmless")
+    assert [line["message"] for line in memory.lines] == ["password=[REDACTED]", "harmless"] * 2
+
+
+def test_many_different_messages(structured, memory):
+    for number in range(1_500):
+        get_logger().info(f"message {number}")
+    assert memory.last["message"] == "message 1499"
+    assert len(structured._harmless) <= 512
+
+
 def test_a_processor_that_drops_the_event(structured, memory):
     def drop(*_args):
         raise structlog.DropEvent
@@ -482,7 +506,7 @@ def test_what_someone_configured_since_stays(lines):
 
 
 def test_a_logger_of_the_teams_configuration(lines):
-    structlog.configure(logger_factory=lambda: structlog.testing.CapturingLogger(), processors=[lambda *args: args[2]])
+    structlog.configure(logger_factory=structlog.testing.CapturingLogger, processors=[lambda *args: args[2]])
     try:
         get_logger().info("no argument is forced on their factory")
     finally:
@@ -509,6 +533,22 @@ def test_a_handlers_own_filters_count(lines, memory):
     assert not handler.handle(logging.makeLogRecord({"levelno": 20}))
     assert handler.handle(logging.makeLogRecord({"levelno": 40, "levelname": "ERROR"}))
     assert len(memory.raw) == 1
+
+
+def test_attributes_of_a_factory_of_the_teams_are_fields(stdlib, memory):
+    before = logging.getLogRecordFactory()
+
+    def factory(*args, **kwargs):
+        record = before(*args, **kwargs)
+        record.tenant = "t1"
+        return record
+
+    logging.setLogRecordFactory(factory)
+    try:
+        stdlib.info("x")
+    finally:
+        logging.setLogRecordFactory(before)
+    assert memory.last["tenant"] == "t1"
 
 
 def test_what_other_handlers_leave_on_a_record_is_no_field(stdlib, memory):
@@ -569,13 +609,13 @@ def test_the_servers_report_of_a_carried_exception_gives_way(lines, memory):
 
 
 def test_an_exception_can_be_marked_whatever_its_class():
-    class Slotted(Exception):
+    class SlottedError(Exception):
         __slots__ = ("a",)
 
         def __setattr__(self, name, value):
             raise TypeError
 
-    mark_carried(Slotted())
+    mark_carried(SlottedError())
 
 
 # -- whatever comes -----------------------------------------------------------------------------------------------
@@ -623,7 +663,7 @@ def test_any_stdlib_call_is_one_line(message, fields):
     taken = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
     fields = {name: value for name, value in fields.items() if name not in taken}
     memory = Memory()
-    logger = logging.Logger("shop")
+    logger = logging.Logger("shop")  # noqa: LOG001  (it has no parent)
     logger.addHandler(LineHandler(Lines(memory, Plain(), RESOURCE)))
     logger.info(message, extra=fields)
     check(memory, fields, message)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import orjson
 
+from obskit._asgi import Receive, Scope, Send
 from obskit._guard import contained
 
 if TYPE_CHECKING:
     from obskit.health.checks import Affects, Checks, CheckState
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 Render = Callable[[str | None], tuple[str, bytes]]
 """From the value of an Accept header, or None, to the content type and the body of an exposition."""
 

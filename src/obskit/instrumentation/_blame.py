@@ -93,12 +93,12 @@ def _is_installed(file: str) -> bool:
 
 
 def _served(frames: Sequence[FrameType]) -> tuple[str | None, str | None]:
-    """Name and route of the operation that the frames run below.
+    """Name and route of the operation that the frames run below, from the innermost that tells.
 
-    obskit's own frames tell most; a framework's tell the rest where the app runs in a task of its own.
+    A framework's frames hold the scope too, which helps where the app runs in a task of its own.
     """
     name = None
-    for frame in sorted(frames, key=lambda frame: not frame.f_code.co_filename.startswith(_OBSKIT)):
+    for frame in frames:
         code = frame.f_code
         if "scope" not in code.co_varnames and not code.co_filename.startswith(_OBSKIT):
             continue  # reading locals copies them: only where something can be found

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from typing import Any
 
 from obskit import semconv
+from obskit._asgi import Message, Receive, Scope, Send
 from obskit._guard import contained
 from obskit.instrumentation._route import route_template
 from obskit.operation import Operation
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _SERVER_ERROR = 500
 
@@ -45,7 +41,7 @@ class Exchange:
         "op",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what an exchange consists of)
         self,
         op: Operation,
         scope: Scope,

@@ -15,6 +15,7 @@ _MAX_CONTEXT_VALUE = 8192
 _CONTEXT = frozenset({"tracestate", "baggage"})
 _MAX_VALUES = 64
 _MAX_QUEUE_MS = 3_600_000.0
+_CLOCK_SKEW_MS = 1_000.0
 
 
 def wanted_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
@@ -54,9 +55,9 @@ def truncated(address: str) -> str:
 
 
 def queue_ms(header: str) -> float | None:
-    """Milliseconds that a request waited in front of the server, from ``x-request-start``; None when it cannot be told.
+    """Milliseconds that a request waited before the server, from ``x-request-start``; None when it cannot be told.
 
-    Proxies write seconds, milliseconds or microseconds since the epoch, some with ``t=`` before it; the magnitude tells.
+    Proxies write seconds, milliseconds or microseconds since the epoch, some after ``t=``; the magnitude tells.
     """
     try:
         stamp = float(header.removeprefix("t=")[:24])
@@ -64,6 +65,6 @@ def queue_ms(header: str) -> float | None:
         return None
     for ticks_per_second in (1.0, 1e3, 1e6):
         waited = (time() - stamp / ticks_per_second) * 1e3
-        if -1e3 < waited < _MAX_QUEUE_MS:  # clocks of two machines differ a little
+        if -_CLOCK_SKEW_MS < waited < _MAX_QUEUE_MS:
             return max(0.0, round(waited, 3))
     return None

@@ -5,16 +5,11 @@ https://asgi.readthedocs.io/en/latest/specs/lifespan.html
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
+from obskit._asgi import ASGIApp, Message, Receive, Scope, Send
 from obskit._guard import contained
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Lifecycle(Protocol):

@@ -22,8 +22,7 @@ def routes_of(app: Any) -> Sequence[Any] | None:
 
 
 def route_template(scope: Mapping[str, Any], app: Any) -> str | None:
-    """The template that a request was routed by, such as ``/tenants/{tenant}/items/{id}``; the server's own root path
-    is not part of it.
+    """The template that a request was routed by, such as ``/tenants/{tenant}/items``, below the server's root path.
 
     Args:
         scope: the ASGI scope after the app has routed it.
@@ -43,7 +42,7 @@ def route_template(scope: Mapping[str, Any], app: Any) -> str | None:
 
 
 def _template_of(route: Any, scope: Mapping[str, Any]) -> str | None:
-    # A router that FastAPI has included elsewhere keeps its own short path; the whole one is in the context of the match.
+    # A router that FastAPI has included elsewhere keeps its own short path; the whole one is with the match.
     fastapi = scope.get("fastapi")
     if fastapi:
         effective = fastapi.get("effective_route_context")

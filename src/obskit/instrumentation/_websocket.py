@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from obskit import semconv
+from obskit._asgi import Message, Receive, Scope, Send
 from obskit._guard import contained
 from obskit.instrumentation._route import route_template
 from obskit.operation import Operation
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _ABNORMAL = 1006
 _INTERNAL_ERROR = 1011
@@ -31,9 +26,7 @@ class Connection:
 
     __slots__ = ("_close_code", "_receive", "_routed_by", "_scope", "_send", "op")
 
-    def __init__(
-        self, op: Operation, scope: Scope, receive: Receive, send: Send, routed_by: Any
-    ) -> None:
+    def __init__(self, op: Operation, scope: Scope, receive: Receive, send: Send, routed_by: Any) -> None:
         self.op = op
         self._scope = scope
         self._receive = receive

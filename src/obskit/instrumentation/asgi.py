@@ -7,7 +7,7 @@ line and metrics, and neither a slow reader nor work after the response counts.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -15,6 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
+from obskit._asgi import ASGIApp, Receive, Scope, Send
 from obskit._fields import Value
 from obskit._guard import contained
 from obskit.instrumentation._exchange import Exchange
@@ -24,12 +25,6 @@ from obskit.instrumentation._route import routes_exactly, routes_of
 from obskit.instrumentation._websocket import Connection
 from obskit.operation import Operation, Pipeline
 from obskit.propagation import remote_context
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: In the scope of every request that obskit observes: its operation. What finds one there leaves the request alone.
 SCOPE_KEY = "obskit"
@@ -47,7 +42,7 @@ class Endpoints(Protocol):
         """Whether `path` is one of its own."""
         ...
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> None:
         """Answer a request."""
         ...
 
@@ -83,7 +78,7 @@ class ObservedApp:
         routed_by: the object whose ``routes`` name the mounts, where it is not `app` itself.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (handed over by the handle)
         self,
         app: ASGIApp,
         pipeline: Pipeline,

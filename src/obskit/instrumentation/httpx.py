@@ -7,7 +7,7 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -35,16 +35,36 @@ def instrument(pipeline: Pipeline, *, propagate: bool = True) -> Callable[[], No
     Returns:
         A function that gives httpx its own methods back.
     """
-    sync_send = httpx.Client._send_single_request  # noqa: SLF001  (see the module's docstring)
-    async_send = httpx.AsyncClient._send_single_request  # noqa: SLF001
+    restore_sync = _patch(httpx.Client, lambda original: _sync_send(pipeline, original, propagate=propagate))
+    restore_async = _patch(httpx.AsyncClient, lambda original: _async_send(pipeline, original, propagate=propagate))
 
+    def restore() -> None:
+        restore_sync()
+        restore_async()
+
+    return restore
+
+
+def _patch(cls: Any, replacement: Callable[[Any], Any]) -> Callable[[], None]:
+    original = cls._send_single_request
+    send = replacement(original)
+    cls._send_single_request = send
+
+    def restore() -> None:
+        if cls._send_single_request is send:
+            cls._send_single_request = original
+
+    return restore
+
+
+def _sync_send(pipeline: Pipeline, original: Callable[[Any, Any], httpx.Response], *, propagate: bool) -> Any:
     def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
         op = _begin(pipeline, request, propagate=propagate)
         if op is None:
-            return sync_send(client, request)
+            return original(client, request)
         token = otel_context.attach(op.context)
         try:
-            response = sync_send(client, request)
+            response = original(client, request)
         except BaseException as error:
             op.finish(exception=error)
             raise
@@ -52,13 +72,19 @@ def instrument(pipeline: Pipeline, *, propagate: bool = True) -> Callable[[], No
             otel_context.detach(token)
         return _observed(op, response, _SyncBody)
 
-    async def asend(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    return send
+
+
+def _async_send(
+    pipeline: Pipeline, original: Callable[[Any, Any], Awaitable[httpx.Response]], *, propagate: bool
+) -> Any:
+    async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
         op = _begin(pipeline, request, propagate=propagate)
         if op is None:
-            return await async_send(client, request)
+            return await original(client, request)
         token = otel_context.attach(op.context)
         try:
-            response = await async_send(client, request)
+            response = await original(client, request)
         except Exception as error:
             op.finish(exception=error)
             raise
@@ -69,16 +95,7 @@ def instrument(pipeline: Pipeline, *, propagate: bool = True) -> Callable[[], No
             otel_context.detach(token)
         return _observed(op, response, _AsyncBody)
 
-    httpx.Client._send_single_request = send  # type: ignore[method-assign]  # noqa: SLF001
-    httpx.AsyncClient._send_single_request = asend  # type: ignore[method-assign]  # noqa: SLF001
-
-    def restore() -> None:
-        if httpx.Client._send_single_request is send:  # noqa: SLF001
-            httpx.Client._send_single_request = sync_send  # type: ignore[method-assign]  # noqa: SLF001
-        if httpx.AsyncClient._send_single_request is asend:  # noqa: SLF001
-            httpx.AsyncClient._send_single_request = async_send  # type: ignore[method-assign]  # noqa: SLF001
-
-    return restore
+    return send
 
 
 def _begin(pipeline: Pipeline, request: httpx.Request, *, propagate: bool) -> Operation | None:
@@ -123,7 +140,9 @@ def _fields(pipeline: Pipeline, request: httpx.Request, method: str, known: str)
     return fields
 
 
-def _observed(op: Operation, response: httpx.Response, body: Callable[[Any, Operation, str | None], Any]) -> httpx.Response:
+def _observed(
+    op: Operation, response: httpx.Response, body: Callable[[Any, Operation, str | None], Any]
+) -> httpx.Response:
     try:
         status = response.status_code
         op.fields[semconv.HTTP_RESPONSE_STATUS_CODE] = status

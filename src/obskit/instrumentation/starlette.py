@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
-from obskit.instrumentation.asgi import SCOPE_KEY, ASGIApp, Receive, Scope, Send
+from obskit._asgi import ASGIApp, Receive, Scope, Send
+from obskit.instrumentation.asgi import SCOPE_KEY
 from obskit.instrumentation.function import Running
 from obskit.operation import Operation, Pipeline, current_operation
 
@@ -51,12 +53,14 @@ def instrument(app: Any, observe: Callable[[ASGIApp], ASGIApp]) -> Callable[[], 
     async def call(_self: Any, scope: Scope, receive: Receive, send: Send) -> None:
         await observed(scope, receive, send)
 
-    body = {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__, _MARK: True}
-    swapped = type(cls.__name__, (cls,), body)
-    app.__class__ = swapped
+    mark = object()
+    body = {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__, _MARK: mark}
+    app.__class__ = type(cls.__name__, (cls,), body)
+    seen = weakref.ref(app)  # whoever may undo this keeps no app alive
 
     def restore() -> None:
-        if type(app) is swapped:
+        app = seen()
+        if app is not None and vars(type(app)).get(_MARK) is mark:
             app.__class__ = cls
 
     return restore
@@ -102,13 +106,14 @@ class StandDown:
 def instrument_background(pipeline: Pipeline) -> Callable[[], None]:
     """Make each Starlette background task an INTERNAL operation of the request's trace.
 
+    May be called again, for a patch that somebody else has put over it since.
     Where contrib's instrumentor has put its own span around background tasks, the operation takes its place.
 
     Returns:
         A function that gives the class its own method back.
     """
     module = sys.modules.get(_BACKGROUND)
-    if module is None:
+    if module is None or getattr(module.BackgroundTask.__call__, _MARK, None) is pipeline:
         return lambda: None
     cls = module.BackgroundTask
     original: Callable[[Any], Awaitable[None]] = cls.__call__
@@ -123,6 +128,7 @@ def instrument_background(pipeline: Pipeline) -> Callable[[], None]:
         with Running(Operation(pipeline, semconv.EVENT_OPERATION, name, SpanKind.INTERNAL, fields={})):
             await bare(task)
 
+    setattr(call, _MARK, pipeline)
     cls.__call__ = call
 
     def restore() -> None:

@@ -105,7 +105,7 @@ class Lines:
             self._second = (second, prefix)
         return f"{prefix}{ns // 1000 % 1_000_000:06d}Z"
 
-    def log(  # noqa: PLR0913, PLR0917  (runs for every line: keywords cost)
+    def log(  # noqa: PLR0913  (runs for every line: keywords cost)
         self, ns: int, level: str, logger: str, message: Any, fields: Mapping[Any, Any], exc_info: Any = None
     ) -> None:
         """Write the line of one log call.

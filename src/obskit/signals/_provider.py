@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -9,10 +11,13 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.util.types import Attributes
+
+from obskit._sdk import without_variables
 
 
 class GlobalTracerProvider(trace.TracerProvider):
@@ -32,9 +37,7 @@ class GlobalTracerProvider(trace.TracerProvider):
         attributes: Attributes = None,
     ) -> trace.Tracer:
         """A tracer that uses whichever provider is live when it starts a span."""
-        return _GlobalTracer(
-            self, (instrumenting_module_name, instrumenting_library_version, schema_url, attributes)
-        )
+        return _GlobalTracer(self, (instrumenting_module_name, instrumenting_library_version, schema_url, attributes))
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """As the SDK's: `span_processor` sees every span of the process until obskit is closed."""
@@ -102,7 +105,14 @@ _relays: weakref.WeakKeyDictionary[trace.TracerProvider, Relay] = weakref.WeakKe
 
 def foreign_provider() -> trace.TracerProvider | None:
     """The provider that somebody else has set for the process, if any."""
-    provider = trace.get_tracer_provider()
+    try:
+        provider = trace.get_tracer_provider()
+    except Exception:  # StopIteration as of 1.45, where the variable names a provider that is not installed
+        value = os.environ.get(OTEL_PYTHON_TRACER_PROVIDER)
+        logging.getLogger("obskit").warning(
+            "%s=%r is ignored: there is no such provider; obskit sets its own", OTEL_PYTHON_TRACER_PROVIDER, value
+        )
+        return None
     if provider is _global or isinstance(provider, trace.ProxyTracerProvider):
         return None
     return provider
@@ -117,7 +127,9 @@ def has_exporter(provider: trace.TracerProvider) -> bool:
 
 def make_live(provider: SdkTracerProvider, undo: ExitStack) -> None:
     """Make `provider` what the global provider delegates to, until `undo` is closed."""
-    trace.set_tracer_provider(_global) if trace.get_tracer_provider() is not _global else None
+    with without_variables(OTEL_PYTHON_TRACER_PROVIDER):  # a provider that it names has been looked for
+        if trace.get_tracer_provider() is not _global:
+            trace.set_tracer_provider(_global)
     _global.live = provider
     undo.callback(setattr, _global, "live", None)
 

@@ -11,9 +11,10 @@ from obskit.signals._encoding import text_of
 from obskit.signals._lines import Lines, is_carried
 
 LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
-#: What any record has; what others have beyond it came by `extra`. A formatter adds the last two, uvicorn the third.
-_RECORD_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__)
-_NOT_EXTRA: Final = _RECORD_ATTRIBUTES | {"asctime", "message", "color_message"}
+#: What any record has: what one has beyond it came by `extra`, or by a factory of the team's.
+RECORD_ATTRIBUTES: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__)
+#: But for what formatters leave behind, and uvicorn's message for terminals.
+_NOT_EXTRA: Final = RECORD_ATTRIBUTES | {"asctime", "message", "color_message"}
 _ACCESS_LOGGERS: Final = frozenset({"uvicorn.access", "gunicorn.access"})
 _ACCESS_ARGUMENTS: Final = 5
 _SERVER_ERROR_LOGGERS: Final = frozenset({"uvicorn.error", "gunicorn.error"})
@@ -50,16 +51,17 @@ class LineHandler(logging.Handler):
 
     def _emit(self, record: logging.LogRecord) -> None:
         name = record.name
-        fields: dict[Any, Any] = {}
-        message = interpolated(record.msg, record.args)
-        if name in _ACCESS_LOGGERS:
-            if self.access_gives_way:
-                return
-            message, fields = _access(record, message)
-        elif record.exc_info and name in _SERVER_ERROR_LOGGERS and is_carried(record.exc_info):
+        is_access = name in _ACCESS_LOGGERS
+        if is_access and self.access_gives_way:
             return
+        if record.exc_info and name in _SERVER_ERROR_LOGGERS and is_carried(record.exc_info):
+            return
+        message = interpolated(record.msg, record.args)
+        fields: dict[Any, Any] = {}
+        if is_access:
+            message, fields = _access(record, message)
         attributes = record.__dict__
-        if len(attributes) != len(_RECORD_ATTRIBUTES):
+        if len(attributes) != len(RECORD_ATTRIBUTES):
             fields.update((key, value) for key, value in attributes.items() if key not in _NOT_EXTRA)
         if record.stack_info:
             fields[semconv.CODE_STACKTRACE] = record.stack_info

@@ -8,7 +8,7 @@ SDK's ``ReadableSpan`` once it has ended), and what is set on it becomes a field
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opentelemetry import trace
@@ -23,7 +23,16 @@ from opentelemetry.sdk.trace import (
 )
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from obskit import semconv
@@ -47,6 +56,15 @@ def error_status(written: Mapping[str, str]) -> Status:
         written: the exception as :class:`obskit._exception.Exceptions` describes it.
     """
     return Status(StatusCode.ERROR, f"{written[semconv.EXCEPTION_TYPE]}: {written[semconv.EXCEPTION_MESSAGE]}")
+
+
+def is_recorded(written: Mapping[str, str], events: Iterable[Event]) -> bool:
+    """Whether one of `events` tells of an exception already: other instrumentations record what passes them by."""
+    what = written[semconv.EXCEPTION_TYPE], written[semconv.EXCEPTION_MESSAGE]
+    return any(
+        (told.get(semconv.EXCEPTION_TYPE), told.get(semconv.EXCEPTION_MESSAGE)) == what
+        for told in (event.attributes or {} for event in events)
+    )
 
 
 class OperationSpan(Span, ReadableSpan):
@@ -127,7 +145,8 @@ class OperationSpan(Span, ReadableSpan):
         op = self._op
         if op.exception is not None and op.outcome == "error":
             written = self._source.exceptions.describe(op.exception)
-            self._told_events.append(Event("exception", dict(written), end_ns))
+            if not is_recorded(written, self._told_events):
+                self._told_events.append(Event("exception", dict(written), end_ns))
             self._told_status = error_status(written)
         elif op.outcome == "error":
             self._told_status = _ERROR
@@ -137,7 +156,7 @@ class OperationSpan(Span, ReadableSpan):
 
     def _become_readable(self, attributes: dict[str, Any], end_ns: int | None) -> None:
         op = self._op
-        ReadableSpan.__init__(
+        ReadableSpan.__init__(  # type: ignore[no-untyped-call]  # the SDK's own gap
             self,
             name=op.name,
             context=self._own_context,
@@ -221,7 +240,8 @@ class SpanSource:
             else:
                 trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
             result = self._sampler.should_sample(op.context, trace_id, op.name, op.kind, op.fields, op.links)
-            recording, state = result.decision.is_sampled(), result.trace_state
+            recording = result.decision.is_sampled()  # type: ignore[no-untyped-call]  # the SDK's own gap
+            state = result.trace_state or DEFAULT_TRACE_STATE
             flags |= _SAMPLED if recording else 0
         context = SpanContext(trace_id, _getrandbits(64) or 1, False, _FLAGS[flags], state)  # noqa: FBT003  (is_remote)
         if not recording:

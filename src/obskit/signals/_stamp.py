@@ -14,11 +14,12 @@ from obskit._guard import contained
 from obskit.operation import Operation
 from obskit.signals._lines import trace_fields
 from obskit.signals._pipeline import structlog_is_the_teams
+from obskit.signals._records import RECORD_ATTRIBUTES
 from obskit.signals.logs import LOGGER, fields_of
 
 _LEVELS: Final = {"info": logging.INFO, "error": logging.ERROR}
 #: Names that a record or a structlog call has for itself: a field of that name would be refused, or be taken for it.
-_TAKEN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "event", "level", "exc_info"}
+_TAKEN: Final = RECORD_ATTRIBUTES | {"message", "asctime", "event", "level", "exc_info"}
 
 
 def _stamp(service: str) -> dict[str, str]:

@@ -161,7 +161,9 @@ class Metrics:
         self._socket[labels].observe(seconds, _exemplar(op, seconds))
 
     def _operation(self, op: Operation) -> None:
-        labels = (op.name, op.kind.name.lower(), op.outcome, op.error_type or "", *self._promoted(op.fields))
+        # What is known of the request, such as its user's tier, holds for the work below it too.
+        fields = op.fields if op.parent is None else {**op.root.fields, **op.fields}
+        labels = (op.name, op.kind.name.lower(), op.outcome, op.error_type or "", *self._promoted(fields))
         seconds = op.duration_ns / 1e9
         self._work[labels].observe(seconds, _exemplar(op, seconds))
 

@@ -19,7 +19,7 @@ from obskit._exception import Exceptions
 from obskit._fields import Value
 from obskit.config import Config
 from obskit.operation import Operation
-from obskit.signals._span import OperationSpan, error_status
+from obskit.signals._span import OperationSpan, error_status, is_recorded
 
 
 class Spans(Protocol):
@@ -73,7 +73,7 @@ class Traces:
     def finish(self, op: Operation) -> None:
         """Give the span the operation's fields, and end it at the very moment the operation did."""
         span = op.span
-        if span is None or not op.sampled and not span.is_recording():
+        if span is None or not (op.sampled or span.is_recording()):
             return
         attributes = {**op.fields, semconv.OUTCOME: op.outcome}
         attributes.pop(semconv.TIME_TO_FIRST_BYTE_MS, None)  # the span's own times say as much
@@ -88,7 +88,8 @@ class Traces:
         span.set_attributes(attributes)
         if op.outcome == "error" and op.exception is not None:
             written = self._exceptions.describe(op.exception)
-            span.add_event("exception", written, timestamp=end_ns)
+            if not is_recorded(written, getattr(span, "events", ())):
+                span.add_event("exception", written, timestamp=end_ns)
             span.set_status(error_status(written))
         elif op.outcome == "error":
             span.set_status(StatusCode.ERROR)

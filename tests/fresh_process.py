@@ -1,0 +1,30 @@
+"""Code in a process of its own: what OpenTelemetry, logging and the environment hold once a process."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+_NOT_INHERITED = ("OTEL_", "OBSKIT_", "FASTAPI_OTEL_")
+
+
+def run(code, *arguments, timeout=60, **environ):
+    """Run `code`, or the file that it names, with these variables; what it has printed last, as JSON."""
+    return json.loads(output(code, *arguments, timeout=timeout, **environ)[-1])
+
+
+def output(code, *arguments, timeout=60, **environ):
+    """The same; every line that it has printed."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+    program = [code] if code.endswith(".py") else ["-c", textwrap.dedent(code)]
+    done = subprocess.run(
+        [sys.executable, *program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**inherited, **environ},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout.splitlines()
