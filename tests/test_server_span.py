@@ -4,7 +4,6 @@ The matrix runs in fresh processes, one for each way in which the user's own tra
 takes a global provider once. Each process goes through every wiring, and serves every kind of request with it.
 """
 
-import asyncio
 import itertools
 import json
 import sys
@@ -12,6 +11,7 @@ from collections import Counter
 
 import fresh_process
 import pytest
+import raw_asgi
 from fastapi import FastAPI
 from opentelemetry import trace
 from starlette.applications import Starlette
@@ -52,27 +52,6 @@ REQUESTS = {
 
 
 # -- the matrix, in the child process -----------------------------------------------------------------------------
-
-
-async def request(app, path, headers=()):
-    """One request, raw, so that nothing but the app makes spans; the status."""
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
-        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
-        "headers": [(b"host", b"test"), *headers], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-    }  # fmt: skip
-    sent = []
-    incoming = asyncio.Queue()
-    incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
-
-    async def send(message):
-        sent.append(message)
-
-    try:
-        await app(scope, incoming.get, send)
-    except ZeroDivisionError:
-        pass
-    return sent[0]["status"]
 
 
 def sdk_provider():
@@ -148,7 +127,7 @@ def serve_all(framework, other, wiring, own, exporters):
             of_all_apps.instrument_app(fast, tracer_provider=own)
         served.append(app if wiring == "init(app)" else captured.obs.wrap(app))
         for path in REQUESTS:
-            asyncio.run(request(served[0], path, [(b"traceparent", TRACEPARENT.encode())]))
+            raw_asgi.get(served[0], path, {"traceparent": TRACEPARENT})
             spans = [span for exporter in exporters for span in exporter.get_finished_spans()] + captured.spans
             yield path, spans
             captured._exporter.spans.clear()
@@ -298,7 +277,7 @@ def test_an_observed_app_mounted_in_one_that_is_not():
     inner, _ = make_app("fastapi", "nothing", None, [])
     outer = Starlette(routes=[Mount("/v1", inner)])
     with capture(inner) as captured:
-        assert asyncio.run(request(outer, "/v1/plain/7", [(b"traceparent", TRACEPARENT.encode())])) == 200
+        assert raw_asgi.get(outer, "/v1/plain/7", {"traceparent": TRACEPARENT}).status == 200
         (span,) = captured.spans
     assert (span.kind.name, span.parent.span_id) == ("SERVER", int(PARENT_ID, 16))
     assert span.attributes["url.path"] == "/v1/plain/7"
@@ -310,8 +289,8 @@ def test_two_observed_apps_in_one_process():
     second.get("/second")(work)
     with capture(first) as captured:
         captured.obs.instrument(second)
-        asyncio.run(request(first, "/first"))
-        asyncio.run(request(second, "/second"))
+        raw_asgi.get(first, "/first")
+        raw_asgi.get(second, "/second")
         assert sorted(span.name for span in captured.spans) == ["GET /first", "GET /second"]
 
 
@@ -321,7 +300,7 @@ def test_an_observed_app_mounted_in_an_observed_app_is_the_outer_ones_request():
     outer.mount("/v1", inner)
     with capture(outer) as captured:
         captured.obs.instrument(inner)
-        asyncio.run(request(outer, "/v1/plain/7"))
+        raw_asgi.get(outer, "/v1/plain/7")
         (span,) = captured.spans
     assert span.name == "GET /v1/plain/{id}"
 
@@ -330,7 +309,7 @@ def test_an_observed_app_mounted_in_an_observed_app_is_the_outer_ones_request():
 def test_what_the_caller_has_not_sampled_makes_no_span_and_is_still_one_trace(flags):
     app, _ = make_app("fastapi", "nothing", None, [])
     with capture(app) as captured:
-        asyncio.run(request(app, "/plain/7", [(b"traceparent", (TRACEPARENT[:-2] + flags).encode())]))
+        raw_asgi.get(app, "/plain/7", {"traceparent": TRACEPARENT[:-2] + flags})
         line = captured.line("GET /plain/{id} 200")
         assert (line["trace_id"], line["trace_flags"], len(captured.spans)) == (TRACE_ID, flags, int(flags))
 
@@ -364,7 +343,7 @@ def test_a_span_processor_on_obskits_global_provider_sees_spans_as_the_sdks_do()
     recorder = Recorder()
     with capture(app) as captured:
         trace.get_tracer_provider().add_span_processor(recorder)
-        asyncio.run(request(app, "/plain/7", [(b"traceparent", TRACEPARENT.encode())]))
+        raw_asgi.get(app, "/plain/7", {"traceparent": TRACEPARENT})
         (span,) = captured.spans
         line = captured.line("GET /plain/{id} 200")
     ((name, kind, parent, early, recording),) = recorder.started
@@ -385,7 +364,7 @@ def test_spans_of_other_instrumentations_nest_in_the_request_and_in_operations()
             assert trace.get_current_span().is_recording()
 
     with capture(app) as captured:
-        asyncio.run(request(app, "/"))
+        raw_asgi.get(app, "/")
         spans = {span.name: span for span in captured.spans}
     names = {span.context.span_id: name for name, span in spans.items()}
     above = {name: names.get(span.parent and span.parent.span_id) for name, span in spans.items()}
@@ -410,7 +389,7 @@ def test_what_others_do_to_the_current_span_shows_in_every_signal():
         span.end()  # not theirs to end
 
     with capture(app) as captured:
-        asyncio.run(request(app, "/"))
+        raw_asgi.get(app, "/")
         (span,) = captured.spans
         line = captured.line("GET / 200")
     assert line["user.tier"] == span.attributes["user.tier"] == "gold"

@@ -172,6 +172,7 @@ class Obskit:
         seconds = self._seconds_left() if timeout is None else timeout
         end = time.monotonic() + seconds
         self._pipeline.signals = ()
+        self._endpoints.close()
         self._loop_monitor.stop()
         self._stand_down.restore()
         sent = self._spans is None or self._spans.close(seconds * (1 - _SHARE_OF_LINES))
@@ -239,6 +240,15 @@ class Obskit:
             self._begun = True
             self._logs.adopt()
 
+    def started(self) -> None:
+        """An app's startup is complete; it may have been shut down before, as test clients do."""
+        self._stop_by = None
+        self._endpoints.started()
+
+    def stopping(self) -> None:
+        """An app's shutdown begins."""
+        self._endpoints.stopping()
+
     async def stopped(self) -> None:
         """An app of this process is done; its server may end the process without a further word."""
         await asyncio.to_thread(self.flush, self._seconds_left())
@@ -262,10 +272,10 @@ class _AppLifecycle:
         self._handle.begin()
 
     def started(self) -> None:
-        self._handle._endpoints.started()  # noqa: SLF001  (two halves of one thing)
+        self._handle.started()
 
     def stopping(self) -> None:
-        self._handle._endpoints.stopping()  # noqa: SLF001
+        self._handle.stopping()
 
     async def stopped(self) -> None:
         await self._handle.stopped()

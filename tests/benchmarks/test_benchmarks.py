@@ -94,7 +94,7 @@ def test_startup_measures_fresh_processes_beside_a_control():
     assert done.returncode == 0, done.stdout + done.stderr
     table = rows(done.stdout)
     assert float(table["FastAPI alone"][0]) < float(table["import obskit + init(app)"][0])
-    assert float(table["FastAPI alone"][2]) < float(table["import obskit + init(app)"][2])
+    assert float(table["FastAPI alone"][3]) < float(table["import obskit + init(app)"][3])
     assert table["import obskit + init()"][2] in {"met", "NOT MET"}
     assert table["memory added by them"][2] in {"met", "NOT MET"}
 

@@ -2,12 +2,15 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -172,6 +175,29 @@ class Service(Process):
         return found
 
 
+class Terminal:
+    """A pseudo-terminal to be a process's standard output; `descriptor` is the process's end of it."""
+
+    def __init__(self):
+        own, self.descriptor = pty.openpty()
+        self._shown = bytearray()
+        self._reader = threading.Thread(target=_read, args=(os.fdopen(own, "rb", buffering=0), self._shown), daemon=True)
+
+    def watch(self):
+        """Read what is shown, from when the process has been started."""
+        os.close(self.descriptor)
+        self._reader.start()
+
+    @property
+    def raw(self):
+        return self._shown.decode()
+
+    @property
+    def lines(self):
+        """The whole lines shown so far, without colours."""
+        return re.sub("\x1b\\[[0-9;]*m", "", self.raw).split("\r\n")[:-1]
+
+
 def parsed(output):
     """The lines of `output`: each whole, and JSON."""
     assert not output or output.endswith(b"\n"), f"a torn line: {output[-200:]!r}"
@@ -196,6 +222,6 @@ def _samples(families):
 
 
 def _read(pipe, into):
-    with pipe:
+    with pipe, suppress(OSError):  # which is how a terminal ends
         while chunk := os.read(pipe.fileno(), 65536):
             into.extend(chunk)

@@ -303,19 +303,30 @@ def test_a_span_of_another_make_is_read_by_its_public_properties(read):
 
 
 def test_the_caches_stay_bounded():
-    caches = [_encode_protobuf._key_values, _encode_protobuf._keys, _encode_protobuf._names]
-    for first in range(0, 20000, 500):
+    context, resource = SpanContext(1, 2, is_remote=False), Resource({})
+    for first in range(0, 5000, 500):
         encode_protobuf(
-            [ReadableSpan(f"n{i}", SpanContext(1, 2, is_remote=False), resource=Resource({}), attributes={f"k{i}": f"{i}"})
-             for i in range(first, first + 500)]
-        )  # fmt: skip
-        assert all(0 < len(cache) <= 4096 for cache in caches)
+            [
+                ReadableSpan(f"n{i}", context, resource=resource, attributes={f"k{i}": "v", "k": f"{i}", "n": i})
+                for i in range(first, first + 500)
+            ]
+        )
     big = "x" * 1000
-    encode_protobuf(
-        [ReadableSpan(big, SpanContext(1, 2, is_remote=False), resource=Resource({}), attributes={big: big})]
-    )
-    for cache in caches:
-        assert max(map(len, cache.values())) <= 128
+    encode_protobuf([ReadableSpan(big, context, resource=resource, attributes={big: "v", "big": big})])
+    encoder = _encode_protobuf
+    assert 0 < len(encoder._names) <= 1024
+    assert 0 < len(encoder._keys) <= 1024
+    assert 0 < len(encoder._key_values) <= 256
+    assert max(map(len, encoder._key_values.values())) <= 64
+    kept = [*encoder._names.values(), *encoder._keys.values()]
+    kept += [encoded for values in encoder._key_values.values() for encoded in values.values()]
+    assert max(map(len, kept)) <= 128
+
+
+def test_what_is_remembered_is_what_was_encoded():
+    spans = [span_with(attributes={"k": value, "other": value}) for value in ("a", "b", "a", 1, 2, 1, *range(200))] * 2
+    assert from_protobuf(spans) == encode_spans(spans)
+    assert 0 < len(_encode_protobuf._key_values["k"]) <= 64
 
 
 def test_nothing_is_an_empty_request():

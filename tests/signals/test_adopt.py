@@ -255,6 +255,15 @@ def test_uvicorns_loggers_wherever_it_configures_them(install, memory, when, cap
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_uvicorn_that_is_imported_already_configures_no_handlers_of_its_own(install):
+    install()
+    run_uvicorns_dict_config()
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        assert logging.getLogger(name).handlers == []
+        assert logging.getLogger(name).propagate
+        assert logging.getLogger(name).level in {logging.INFO, logging.NOTSET}
+
+
 def test_handlers_that_appear_later_are_taken_and_given_back(install, memory):
     logs = install()
     late = logging.StreamHandler(sys.stderr)
@@ -399,7 +408,7 @@ def test_structlog_configured_after_init_is_stamped_at_adopt(install):
         ("console", True, True),
     ],
 )
-def test_the_format(install, memory, monkeypatch, log_format, terminal, console):  # noqa: PLR0917  (a table)
+def test_the_format(install, memory, monkeypatch, log_format, terminal, console):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     main, secondary = os.openpty() if terminal else os.pipe()

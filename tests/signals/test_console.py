@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.trace import SpanKind
 
@@ -224,6 +224,7 @@ hostile = st.text(st.characters(exclude_categories=())) | st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(hostile, hostile, st.dictionaries(hostile, hostile | st.integers() | st.binary(), max_size=4), st.booleans())
 def test_nothing_of_a_stranger_steers_the_terminal(message, name, fields, colours):
     memory = Memory()
@@ -238,6 +239,7 @@ def test_nothing_of_a_stranger_steers_the_terminal(message, name, fields, colour
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", shown)
 
 
+@settings(deadline=None)
 @given(hostile)
 def test_nor_does_a_stack_trace(text):
     memory = Memory()

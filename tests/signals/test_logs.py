@@ -90,9 +90,7 @@ def test_the_timestamp_is_the_operations_end(emit, memory):
         ("GET", "/a", None, "GET /a ok"),
     ],
 )
-def test_messages_of_requests_never_hold_the_raw_path(  # noqa: PLR0917  (a table)
-    emit, memory, method, route, status, message
-):
+def test_messages_of_requests_never_hold_the_raw_path(emit, memory, method, route, status, message):
     request(Logs(emit), method=method, route=route, status=status, **{"url.path": "/secret"}).finish()
     assert memory.lines[0]["message"] == message
 
@@ -118,7 +116,7 @@ def test_messages_of_other_operations(emit, memory, event):
         (None, {"cancelled": True, "exception": ValueError("x")}, "info", "cancelled"),
     ],
 )
-def test_levels(emit, memory, status, end, level, outcome):  # noqa: PLR0917  (a table)
+def test_levels(emit, memory, status, end, level, outcome):
     request(Logs(emit), status=status).finish(**end)
     [line] = memory.lines
     assert (line["level"], line["outcome"]) == (level, outcome)

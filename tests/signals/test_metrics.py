@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+import obskit
 from obskit import _guard
 from obskit._tally import Tally
 from obskit.exceptions import ConfigError
@@ -368,7 +371,10 @@ def test_every_counter_is_there_from_the_start_at_zero(registry):
     assert get("obskit_spans_dropped_total", {"reason": "queue_full"}) == 0
     assert get("obskit_spans_dropped_total", {"reason": "timeout"}) == 0
     assert get("obskit_log_lines_dropped_total", {"reason": "pipe_full"}) == 0
-    for component in ("traces", "metrics", "logs", "asgi", "httpx", "health", "export", "annotate"):
+    sources = "".join(path.read_text() for path in Path(obskit.__file__).parent.rglob("*.py"))
+    components = {"traces", "metrics", "logs", *re.findall(r'contained\("(\w+)"', sources)}
+    assert len(components) > 8
+    for component in components:
         assert get("obskit_internal_errors_total", {"component": component}) is not None
 
 

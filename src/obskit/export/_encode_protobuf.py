@@ -38,13 +38,12 @@ _DOUBLE = Struct("<d").pack
 _TIMES = Struct("<BQBQ").pack
 _EVENT_TIME = Struct("<BQ").pack
 
-# The caches hold what recurs. What strangers send passes through them too, so they take no long values and are emptied
-# when full: about a megabyte each at most.
-_CACHE_ENTRIES = 4096
-_CACHE_BYTES = 128
-_key_values: dict[tuple[str, str | int], bytes] = {}
-_keys: dict[str, bytes] = {}
+# What recurs is kept encoded: span names, attribute names, and the first few values of each attribute, which are all that
+# one of low cardinality has; the others pass by. Only short ones, so that it is a few megabytes at the very most.
+_CACHED_BYTES, _CACHED_NAMES, _CACHED_KEYS, _CACHED_VALUES = 128, 1024, 256, 64
 _names: dict[str, bytes] = {}
+_keys: dict[str, bytes] = {}
+_key_values: dict[str, dict[str | int, bytes]] = {}
 
 
 def encode_protobuf(spans: Sequence[ReadableSpan]) -> Encoded:
@@ -150,11 +149,11 @@ def _name(name: str) -> bytes:
     return encoded
 
 
-def _remember(cache: dict[Any, bytes], key: object, encoded: bytes) -> None:
-    if len(encoded) <= _CACHE_BYTES:
-        if len(cache) >= _CACHE_ENTRIES:
+def _remember(cache: dict[str, bytes], text: str, encoded: bytes) -> None:
+    if len(encoded) <= _CACHED_BYTES:
+        if len(cache) >= _CACHED_NAMES:
             cache.clear()
-        cache[key] = encoded
+        cache[text] = encoded
 
 
 def _status(code: int, description: str | None) -> bytes:
@@ -189,38 +188,51 @@ def _link(link: Link) -> bytes:
 def _attributes(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
     """Repeated ``KeyValue`` of field `tag`."""
     parts = [b""]
-    cached = _key_values.get
-    for item in attributes.items():
-        kind = type(item[1])
+    for key, value in attributes.items():
+        kind = type(value)
         try:
-            # Only types that are never equal to each other may share the cache: True == 1 == 1.0.
+            # Only types that are never equal to each other may share a table: True == 1 == 1.0.
             if kind is str or kind is int:
-                parts.append(cached(item) or _remembered_key_value(item))
+                known = _key_values.get(key)
+                parts.append((known and known.get(value)) or _remembered_key_value(key, value))
             else:
-                parts.append(_key_value(*item))
+                parts.append(_key_value(key, value))
         except Exception as error:
             contained("encode", error)
     return tag.join(parts)
 
 
-def _remembered_key_value(item: tuple[str, str | int]) -> bytes:
-    encoded = _key_value(*item)
-    _remember(_key_values, item, encoded)
+def _remembered_key_value(key: str, value: str | int) -> bytes:
+    encoded = _key_value(key, value)
+    known = _key_values.get(key)
+    if known is None:
+        if len(_key_values) >= _CACHED_KEYS:
+            _key_values.clear()
+        known = _key_values[key] = {}
+    if len(known) < _CACHED_VALUES and len(encoded) <= _CACHED_BYTES:
+        known[value] = encoded
     return encoded
 
 
 def _key_value(key: str, value: Any) -> bytes:
     """A ``KeyValue`` with its length before it, without its tag."""
     start = _keys.get(key) or _key(key)
-    if type(value) is str and len(value) < _ONE_BYTE:  # the commonest, and short enough for lengths of one byte
+    kind = type(value)
+    if kind is str:  # the commonest: all in one join where the lengths take one byte each
         text = _utf8(value)
         size = len(text)
         whole = len(start) + 3 + size
         if whole < _ONE_BYTE:
-            return b"%b%b%b\x0a%b%b" % (_BYTES[whole], start, _BYTES[size + 2], _BYTES[size], text)
-    any_value = _any_value(value)
-    payload = start + _varint(len(any_value)) + any_value
-    return _varint(len(payload)) + payload
+            return b"".join((_BYTES[whole], start, _BYTES[size + 2], b"\x0a", _BYTES[size], text))
+        any_value = _field(b"\x0a", text)
+    elif kind is int:
+        any_value = b"\x18" + _varint(int64(value) & _UINT64_MASK)
+    elif kind is float:
+        any_value = b"\x21" + _DOUBLE(value)
+    else:
+        any_value = _any_value(value)
+    size = _varint(len(any_value))
+    return b"".join((_varint(len(start) + len(size) + len(any_value)), start, size, any_value))
 
 
 def _key(key: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import orjson
 
-from obskit._asgi import Receive, Scope, Send
+from obskit._asgi import Receive, Scope, Send, path_below_root
 from obskit._guard import contained
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class Endpoints:
         """The process is on its way out: readiness is 503 from now on."""
         self.draining = True
 
+    def close(self) -> None:
+        """Answer nothing any more."""
+        self._answers.clear()
+
     def handles(self, path: str) -> bool:
         """Whether `path` is one of the endpoints; a single lookup, since each request of the application asks."""
         return path in self._answers
@@ -121,7 +125,7 @@ class Endpoints:
 
     async def _answer(self, scope: Scope) -> _Answer:
         try:
-            return await self._answers[_path_below_root(scope)](scope)
+            return await self._answers[path_below_root(scope)](scope)
         except Exception as error:
             contained("health", error)
             return 500, _JSON, b'{"status":"error"}'
@@ -176,12 +180,6 @@ class _Scrapes:
             del self._under_way[accept]
         if not task.cancelled():
             task.exception()  # read, so that asyncio does not report it when every scraper has gone
-
-
-def _path_below_root(scope: Scope) -> str:
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(root) else path
 
 
 def _unavailable(**why: object) -> _Answer:

@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
-from obskit._asgi import ASGIApp, Receive, Scope, Send
+from obskit._asgi import ASGIApp, Receive, Scope, Send, path_below_root
 from obskit._fields import Value
 from obskit._guard import contained
 from obskit.instrumentation._exchange import Exchange
@@ -107,7 +107,7 @@ class ObservedApp:
             return
         if not self._lifecycle.begun:
             self._begin_without_lifespan()
-        if kind == "http" and self._endpoints.handles(_path_below_root(scope)) and not self._app_routes(scope):
+        if kind == "http" and self._endpoints.handles(path_below_root(scope)) and not self._app_routes(scope):
             await self._endpoints(scope, receive, send)
         elif not self._pipeline.signals or kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
@@ -194,7 +194,7 @@ class ObservedApp:
         return fields
 
     def _app_routes(self, scope: Scope) -> bool:
-        path = _path_below_root(scope)
+        path = path_below_root(scope)
         routes = routes_of(self._routed_by)
         if not routes or not routes_exactly(routes, path):
             return False
@@ -207,9 +207,3 @@ class ObservedApp:
             self._lifecycle.started()
         except Exception as error:
             contained("asgi", error)
-
-
-def _path_below_root(scope: Scope) -> str:
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(root) else path

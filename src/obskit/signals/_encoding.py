@@ -155,7 +155,7 @@ def scalar(value: Any) -> str | int | float | bool | None:  # noqa: PLR0911  (on
     if isinstance(value, numbers.Real):
         return _real(float(value))
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value).decode("utf-8", "backslashreplace")
+        return clean_text(bytes(value[:MAX_LINE]).decode("utf-8", "backslashreplace"))
     if isinstance(value, Enum):
         return scalar(value.value)
     if isinstance(value, (dt.date, dt.time)):

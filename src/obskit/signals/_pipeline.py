@@ -28,8 +28,6 @@ _STRUCTLOG_ALIASES: Final = {"exception": "error", "warn": "warning", "fatal": "
 #: puts in here, and what the next init does, reaches them too.
 _PROCESSORS: Final[list[Any]] = []
 _stack_renderer = StackInfoRenderer(additional_ignores=[__name__])
-
-
 #: What the renderer returns: to structlog, that the wrapped logger is called with nothing.
 _WRITTEN: Final[tuple[tuple[()], dict[str, Any]]] = ((), {})
 

@@ -156,7 +156,7 @@ class OperationSpan(Span, ReadableSpan):
 
     def _become_readable(self, attributes: dict[str, Any], end_ns: int | None) -> None:
         op = self._op
-        ReadableSpan.__init__(  # type: ignore[no-untyped-call]  # the SDK's own gap
+        ReadableSpan.__init__(
             self,
             name=op.name,
             context=self._own_context,
@@ -181,7 +181,7 @@ class Processors(SynchronousMultiSpanProcessor):
     """
 
     def __init__(self, *own: SpanProcessor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # the SDK's own gap
         for processor in own:
             super().add_span_processor(processor)
         self.foreign = False

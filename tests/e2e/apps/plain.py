@@ -2,12 +2,14 @@
 
 import asyncio
 
+import httpx
 import obskit
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 app = FastAPI()
 obs = obskit.init(app, service_name="plain")
 log = obskit.get_logger()
+client = httpx.AsyncClient()
 
 
 @app.get("/work/{number}")
@@ -21,3 +23,18 @@ async def chatty(lines: int, size: int) -> int:
     for number in range(lines):
         log.info("chatty", number=number, padding="x" * size)
     return lines
+
+
+@app.get("/calls/{count}")
+async def calls(request: Request, count: int) -> int:
+    obskit.annotate({"user.tier": "gold"})
+    for number in range(count):
+        await client.get(f"{request.base_url}work/{number}")
+    return count
+
+
+@app.get("/broken")
+async def broken() -> None:
+    log.warning("about to break", shelf=3)
+    msg = "the shelf is broken"
+    raise RuntimeError(msg)
