@@ -312,9 +312,10 @@ def test_disabled_keeps_probes_metrics_and_lines(environment, capfd):
     with obskit.operation("job") as op:
         logging.getLogger("mine").warning("a line")
     assert op.trace_id == ""
-    banner, line = lines_of(capfd, obs)
+    banner, *lines = lines_of(capfd, obs)
     assert "off: traces and RED metrics (OTEL_SDK_DISABLED" in banner["message"]
-    assert (line["message"], "trace_id" in line) == ("a line", False)
+    assert [line["message"] for line in lines] == ["GET / 200", "a line", "job ok"]
+    assert not [line for line in lines if "trace_id" in line]
     assert raw_asgi.get(app, "/readyz").status == 200
     exposed = raw_asgi.get(app, "/metrics").body.decode()
     assert "process_cpu_seconds_total" in exposed

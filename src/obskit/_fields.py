@@ -17,6 +17,15 @@ Value = str | bool | int | float | list[str] | list[bool] | list[int] | list[flo
 _SCALARS = (str, bool, int, float)
 _INT64 = 1 << 63
 _MAX_DEPTH = 8
+_MAX_NAME = 255
+
+
+def text_of(value: object) -> str:
+    """``str(value)``, or its type's name where the ``__str__`` of the user's class raises."""
+    try:
+        return str(value)
+    except Exception:  # the user's own, and no reason to lose the fields beside it
+        return f"<{type(value).__name__}>"
 
 
 class FieldPolicy:
@@ -58,20 +67,25 @@ class FieldPolicy:
         for key, value in given.items():
             if value is None:
                 continue
-            name = prefix + (key if type(key) is str else str(key))
+            name = prefix + (key if type(key) is str else text_of(key))
             if isinstance(value, Mapping) and depth < _MAX_DEPTH:
                 dropped += self.add(fields, value, depth + 1, name + ".")
                 continue
-            if name in RESERVED_FIELDS:
-                name = self._renamed(name)
+            name = self.name_of(name)
             if name not in fields and len(fields) >= self.max_fields:
                 dropped += 1
                 continue
             fields[name] = self.redact(name, self.clean(value))
         return dropped
 
+    def name_of(self, name: str) -> str:
+        """The name that a user's field `name` has: another where it is one of obskit's own, a shorter one if need be."""
+        if name in RESERVED_FIELDS:
+            return self._renamed(name)
+        return name if len(name) <= _MAX_NAME else name[:_MAX_NAME]
+
     def clean(self, value: Any) -> Value:  # noqa: PLR0911  (one return a type)
-        """A value of any type as one that every signal can carry; never raises for a value whose ``str()`` does not."""
+        """A value of any type as one that every signal can carry."""
         kind = type(value)
         if kind is str:
             return value[: self.max_length] if len(value) > self.max_length else value  # type: ignore[no-any-return]
@@ -86,7 +100,7 @@ class FieldPolicy:
         for number in (int, float):
             if isinstance(value, number):
                 return self.clean(number(value))
-        return self.clean(str(value))
+        return self.clean(text_of(value))
 
     def _clean_list(self, values: list[Any]) -> Value:
         cleaned = [self.clean(item) for item in values if item is not None]

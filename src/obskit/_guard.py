@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 _LOG_EVERY_SECONDS = 60.0
 
@@ -37,11 +38,12 @@ def contained(component: str, error: Exception) -> None:
     if now < _next_log.get(component, 0.0):
         return
     _next_log[component] = now + _LOG_EVERY_SECONDS
-    logging.getLogger("obskit").error(
-        "obskit contained an error of its own in %s; the application is not affected",
-        component,
-        exc_info=error,
-    )
+    with suppress(Exception):  # a handler of somebody else's that raises must not undo the containment
+        logging.getLogger("obskit").error(
+            "obskit contained an error of its own in %s; the application is not affected",
+            component,
+            exc_info=error,
+        )
 
 
 def forget_rate() -> None:

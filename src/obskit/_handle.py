@@ -7,13 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from prometheus_client import CollectorRegistry
 
 from obskit._asgi import ASGIApp
+from obskit._guard import contained
 from obskit._tally import Tally
 from obskit.config import Config
 from obskit.export.spans import SpanQueue
@@ -176,9 +177,15 @@ class Obskit:
         self._loop_monitor.stop()
         self._stand_down.restore()
         sent = self._spans is None or self._spans.close(seconds * (1 - _SHARE_OF_LINES))
-        self._undo.close()
+        self._restore()
         written = self._writer.close(max(seconds * _SHARE_OF_LINES, end - time.monotonic()))
         return sent and written
+
+    def _restore(self) -> None:
+        try:
+            self._undo.close()
+        except Exception as error:  # of one of them; the stack has gone through all the others
+            contained("close", error)
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +212,7 @@ class Obskit:
         if config.request_log != "off":
             self._logs.access_gives_way()
         options = ServerOptions(
-            read_trace_context="tracecontext" in config.propagators,
+            read_trace_context=config.enabled and "tracecontext" in config.propagators,
             read_baggage="baggage" in config.propagators,
             client_address=config.client_address,
             response_trace_header=config.response_trace_header or "",
@@ -233,7 +240,8 @@ class Obskit:
         """A server is about to run an app of this process."""
         if self._closed:
             return
-        self._loop_monitor.start(asyncio.get_running_loop())
+        with suppress(RuntimeError):  # the loop is not asyncio's
+            self._loop_monitor.start(asyncio.get_running_loop())
         self._stand_down.install()
         self._undo.callback(starlette.instrument_background(self._pipeline))
         if not self._begun:
@@ -251,7 +259,10 @@ class Obskit:
 
     async def stopped(self) -> None:
         """An app of this process is done; its server may end the process without a further word."""
-        await asyncio.to_thread(self.flush, self._seconds_left())
+        try:
+            await asyncio.to_thread(self.flush, self._seconds_left())
+        except RuntimeError:  # the loop is not asyncio's, or takes no more work
+            self.flush(self._seconds_left())
         left = 0 if self._spans is None else self._spans.tally.queued
         if left:  # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by
             logging.getLogger("obskit").warning(

@@ -216,14 +216,15 @@ def _wired(  # noqa: PLR0913  (see start)
     )
     register_process_metrics(registry)
 
+    pipeline.signals = () if logs.signal is None else (logs.signal,)
     if config.enabled:
         exceptions = Exceptions(redactor.text)
         traces = Traces(_spans(config, resource, policy, exceptions, spans, undo), exceptions)
-        pipeline.signals = (traces, metrics) if logs.signal is None else (traces, metrics, logs.signal)
-        install(pipeline)
-        undo.callback(install, Pipeline())
+        pipeline.signals = (traces, metrics, *pipeline.signals)
         _propagate(config, undo)
         _instrument_clients(config, pipeline, undo)
+    install(pipeline)
+    undo.callback(install, Pipeline())
 
     handle = Obskit(
         config=config,
@@ -245,7 +246,7 @@ def _wired(  # noqa: PLR0913  (see start)
     for warning in wanted.warnings:
         log.warning("%s", warning)
     for line in banner(
-        config, logs, console=getattr(logs, "console", False), foreign_provider=_provider.foreign_provider() is not None
+        config, logs, console=logs.console, foreign_provider=_provider.foreign_provider() is not None
     ):
         log.info("%s", line)
     return handle

@@ -28,7 +28,8 @@ from obskit._guard import contained
 Outcome = Literal["ok", "error", "cancelled"]
 
 _OPERATION_KEY = otel_context.create_key("obskit-operation")
-_ACCUMULATE_LOCK = threading.Lock()
+# Re-entrant: a signal handler, or a logging handler that is told of a name's collision, may accumulate too.
+_ACCUMULATE_LOCK = threading.RLock()
 _EMPTY = Context()
 
 
@@ -187,18 +188,21 @@ class Operation:
         """Add fields; see :func:`annotate`. After the end they are dropped and counted."""
         try:
             given = {**mapping, **fields} if mapping else fields
-            if self.ended:
-                self._pipeline.dropped_fields += len(given)
-            else:
-                self._pipeline.dropped_fields += self._pipeline.policy.add(self.fields, given)
+            dropped = len(given) if self.ended else self._pipeline.policy.add(self.fields, given)
+            if dropped:
+                self._pipeline.dropped_fields += dropped
         except Exception as error:
             contained("annotate", error)
 
     def accumulate(self, name: str, amount: float = 1) -> None:
         """Add `amount` to the number in field `name`; see :func:`accumulate`."""
-        with _ACCUMULATE_LOCK:
-            before = self.fields.get(name, 0)
-            self.annotate({name: (before + amount) if isinstance(before, (int, float)) else amount})
+        try:
+            with _ACCUMULATE_LOCK:
+                name = self._pipeline.policy.name_of(name)
+                before = self.fields.get(name, 0)
+                self.annotate({name: before + amount if isinstance(before, (int, float)) else amount})
+        except Exception as error:
+            contained("annotate", error)
 
     def finish(
         self, *, exception: BaseException | None = None, error_type: str | None = None, cancelled: bool = False

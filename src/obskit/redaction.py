@@ -111,7 +111,7 @@ class Redactor:
         ConfigError: a name in `redact` has no letter or digit.
     """
 
-    __slots__ = ("_allow", "_decisions", "_hint", "_longest", "_runs")
+    __slots__ = ("_allow", "_decisions", "_harmless", "_hint", "_longest", "_runs")
 
     def __init__(self, redact: Iterable[str] = (), allow: Iterable[str] = ()) -> None:
         names = tuple(redact)
@@ -123,6 +123,7 @@ class Redactor:
         self._allow = frozenset(allow)
         self._hint = _hint(self._runs | {(name,) for name in SENSITIVE_PARAMETERS})
         self._decisions: dict[str, bool] = {}
+        self._harmless: set[str] = set()
 
     def __call__(self, name: str, value: Value) -> Value:
         """Give the value that may leave the process under `name`: itself, secrets cut out of it, or REDACTED."""
@@ -151,6 +152,16 @@ class Redactor:
 
         Takes time linear in the text; applied again, it changes nothing.
         """
+        if value in self._harmless:
+            return value
+        redacted = self._cut(value)
+        if redacted == value and len(value) <= _MAX_CACHED_NAME:  # most texts are the same few
+            if len(self._harmless) >= _MAX_DECISIONS:
+                self._harmless = set()
+            self._harmless.add(value)
+        return redacted
+
+    def _cut(self, value: str) -> str:
         low = value.lower()
         if "-----begin" in low:
             value = _PEM.sub(REDACTED, value)

@@ -1,8 +1,8 @@
 """Receivers and processes, ended by pid when the module that started them is done."""
 
 import pytest
-
 from processes import Process, Service
+
 from receiver import Receiver
 
 

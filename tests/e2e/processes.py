@@ -27,7 +27,8 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 def environment(**variables):
     """This process's environment without what configures obskit or OpenTelemetry, and with `variables`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OBSKIT_", "COV_"))}
-    return {**kept, "PYTHONPATH": str(APPS), "PYTHONUNBUFFERED": "1", **variables}
+    path = os.pathsep.join(filter(None, (str(APPS), kept.get("PYTHONPATH"))))
+    return {**kept, "PYTHONPATH": path, **variables}
 
 
 class Process:
@@ -123,7 +124,7 @@ class Service(Process):
         """Wait for /readyz to answer 200."""
         deadline = time.monotonic() + START_SECONDS
         while True:
-            assert self.popen.poll() is None, f"exited with {self.popen.returncode}: {self.errors}{self.output.decode()}"
+            assert self.popen.poll() is None, f"exited: {self.errors}{self.output.decode()}"
             try:
                 if self.get("/readyz")[0] == 200:
                     return self
@@ -181,7 +182,8 @@ class Terminal:
     def __init__(self):
         own, self.descriptor = pty.openpty()
         self._shown = bytearray()
-        self._reader = threading.Thread(target=_read, args=(os.fdopen(own, "rb", buffering=0), self._shown), daemon=True)
+        shown = os.fdopen(own, "rb", buffering=0)
+        self._reader = threading.Thread(target=_read, args=(shown, self._shown), daemon=True)
 
     def watch(self):
         """Read what is shown, from when the process has been started."""

@@ -5,6 +5,7 @@ import signal
 import time
 
 from processes import messages, parsed, requests_of
+
 from receiver import until
 
 EVERY_100_MS = {"OTEL_BSP_SCHEDULE_DELAY": "100"}

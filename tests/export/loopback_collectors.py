@@ -16,8 +16,8 @@ from opentelemetry.trace import SpanContext, TraceFlags
 RESOURCE = Resource({"service.name": "orders"})
 
 
-def make_span(number=1, *, sampled=True, **given):
-    context = SpanContext(0xABC, number, is_remote=False, trace_flags=TraceFlags(1 if sampled else 0))
+def make_span(number=1, *, flags=TraceFlags.SAMPLED, **given):
+    context = SpanContext(0xABC, number, is_remote=False, trace_flags=TraceFlags(flags))
     return ReadableSpan(f"span {number}", context, resource=RESOURCE, start_time=1, end_time=2, **given)
 
 

@@ -323,6 +323,20 @@ def test_the_caches_stay_bounded():
     assert max(map(len, kept)) <= 128
 
 
+@pytest.mark.parametrize("read", [from_protobuf, from_json])
+def test_every_length_of_key_and_value(read):
+    """Lengths are varints, and those of one byte have a way of their own: none may fall between."""
+    lengths = [*range(300), *range(16370, 16400)]
+    attributes = [
+        {"k" * (1 + n % 140): "v" * n, "e" * (1 + n): "", "i" * (1 + n): -n, "f" * (1 + n): 0.5} for n in lengths
+    ]
+    spans = [
+        span_with(attributes=each, events=[Event("e" * (1 + n), each, 1)])
+        for n, each in zip(lengths, attributes, strict=True)
+    ]
+    assert read(spans) == encode_spans(spans)
+
+
 def test_what_is_remembered_is_what_was_encoded():
     spans = [span_with(attributes={"k": value, "other": value}) for value in ("a", "b", "a", 1, 2, 1, *range(200))] * 2
     assert from_protobuf(spans) == encode_spans(spans)

@@ -498,6 +498,7 @@ def test_partial_success_in_json(body, expected):
     "body",
     [
         b"\x0a\x05\x08",  # cut short
+        b"\x0a\x05\x08\x07",  # cut short after what would be a count
         b"\x0b",  # a group
         b"\x0a\x0b" + b"\x08" + b"\xff" * 10,  # a varint without end
         b"\x0a\x01\x08",  # a tag without a value

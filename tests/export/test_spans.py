@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import TraceFlags
 
 from obskit.export import otlp, spans
 from obskit.export._exporter import REASONS, ExportResult, SdkExporter
@@ -141,7 +142,8 @@ def test_the_thread_starts_with_the_first_span_and_sleeps_while_there_is_none(qu
 
 def test_what_is_not_sampled_is_no_span_of_ours(queue_of):
     queue = queue_of(opened())
-    queue.on_end(make_span(sampled=False))
+    queue.on_end(make_span(flags=TraceFlags.DEFAULT))
+    queue.on_end(make_span(flags=TraceFlags.RANDOM_TRACE_ID))
     no_context = make_span()
     no_context._context = None
     queue.on_end(no_context)

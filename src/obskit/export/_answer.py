@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import orjson
 
-_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+from obskit.export._protobuf import fields
+
 _INT64 = 1 << 63
 
 
@@ -34,49 +33,11 @@ def _from_json(body: bytes) -> tuple[int, str]:
 
 def _from_protobuf(body: bytes) -> tuple[int, str]:
     rejected, message = 0, ""
-    for number, value in _fields(body):
+    for number, value in fields(body):
         if number == 1 and isinstance(value, bytes):
-            for inner, content in _fields(value):
+            for inner, content in fields(value):
                 if inner == 1 and isinstance(content, int):
                     rejected = content
                 elif inner == 2 and isinstance(content, bytes):  # noqa: PLR2004  (error_message)
                     message = content.decode("utf-8", "replace")
     return rejected, message
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        wire_type = key & 7
-        if wire_type == _VARINT:
-            number, at = _varint(message, at)
-            yield key >> 3, number
-            continue
-        if wire_type == _LENGTH_DELIMITED:
-            size, at = _varint(message, at)
-        elif wire_type in (_FIXED64, _FIXED32):
-            size = 8 if wire_type == _FIXED64 else 4
-        else:
-            msg = "no wire type of protobuf 3"
-            raise ValueError(msg)
-        content = message[at : at + size]
-        at += size
-        if at > len(message):
-            msg = "cut short"
-            raise ValueError(msg)
-        yield key >> 3, content
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 70, 7):
-        if at >= len(message):
-            break
-        byte = message[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004  (no continuation bit)
-            return number, at
-    msg = "no varint"
-    raise ValueError(msg)

@@ -29,17 +29,16 @@ from obskit.export._encode import (
     raw_attributes,
     trace_state_text,
 )
+from obskit.export._protobuf import BYTES, ONE_BYTE, count, field, string, utf8, varint
 
-#: Varints below these take one byte, and two.
-_ONE_BYTE, _TWO_BYTES = 0x80, 0x4000
 _UINT64_MASK = (1 << 64) - 1
 _DOUBLE = Struct("<d").pack
 #: Span.start_time_unix_nano (7) and end_time_unix_nano (8), each a tag and a fixed64.
 _TIMES = Struct("<BQBQ").pack
 _EVENT_TIME = Struct("<BQ").pack
 
-# What recurs is kept encoded: span names, attribute names, and the first few values of each attribute, which are all that
-# one of low cardinality has; the others pass by. Only short ones, so that it is a few megabytes at the very most.
+# What recurs is kept encoded: names of spans and attributes, and the first few values of each attribute, which are all
+# that one of low cardinality has; the others pass by. Only short ones, so that it is a few megabytes at the very most.
 _CACHED_BYTES, _CACHED_NAMES, _CACHED_KEYS, _CACHED_VALUES = 128, 1024, 256, 64
 _names: dict[str, bytes] = {}
 _keys: dict[str, bytes] = {}
@@ -56,55 +55,20 @@ def encode_protobuf(spans: Sequence[ReadableSpan]) -> Encoded:
     return Encoded(b"".join(_resource_spans(resource, scopes) for resource, scopes in grouped.items()), dropped)
 
 
-def _varint(number: int) -> bytes:
-    if number < _ONE_BYTE:
-        return _BYTES[number]
-    if number < _TWO_BYTES:
-        return bytes((number & 0x7F | 0x80, number >> 7))
-    out = bytearray()
-    while number >= _ONE_BYTE:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-_BYTES = tuple(bytes((number,)) for number in range(_ONE_BYTE))
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return str.encode(text)
-    except UnicodeEncodeError:
-        return str.encode(text, "utf-8", "replace")
-
-
-def _field(tag: bytes, payload: bytes) -> bytes:
-    return tag + _varint(len(payload)) + payload
-
-
-def _string(tag: bytes, text: str | None) -> bytes:
-    return _field(tag, _utf8(text)) if text else b""
-
-
-def _count(tag: bytes, number: int) -> bytes:
-    return tag + _varint(number) if number else b""
-
-
 def _resource_spans(resource: Resource, scopes: dict[InstrumentationScope | None, list[bytes]]) -> bytes:
-    body = [_field(b"\x0a", _attributes(b"\x0a", raw_attributes(resource)))]
+    body = [field(b"\x0a", _attributes(b"\x0a", raw_attributes(resource)))]
     body += [_scope_spans(scope, spans) for scope, spans in scopes.items()]
-    body.append(_string(b"\x1a", resource.schema_url))
-    return _field(b"\x0a", b"".join(body))
+    body.append(string(b"\x1a", resource.schema_url))
+    return field(b"\x0a", b"".join(body))
 
 
 def _scope_spans(scope: InstrumentationScope | None, spans: list[bytes]) -> bytes:
     if scope is None:
-        return _field(b"\x12", b"\x0a\x00" + b"".join(spans))
+        return field(b"\x12", b"\x0a\x00" + b"".join(spans))
     identity = (
-        _string(b"\x0a", scope.name) + _string(b"\x12", scope.version) + _attributes(b"\x1a", raw_attributes(scope))
+        string(b"\x0a", scope.name) + string(b"\x12", scope.version) + _attributes(b"\x1a", raw_attributes(scope))
     )
-    return _field(b"\x12", _field(b"\x0a", identity) + b"".join(spans) + _string(b"\x1a", scope.schema_url))
+    return field(b"\x12", field(b"\x0a", identity) + b"".join(spans) + string(b"\x1a", scope.schema_url))
 
 
 def _span(span: ReadableSpan) -> bytes:
@@ -126,15 +90,15 @@ def _span(span: ReadableSpan) -> bytes:
     if parent is not None:
         parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
     if trace_state:
-        parts.append(_string(b"\x1a", trace_state_text(trace_state)))
+        parts.append(string(b"\x1a", trace_state_text(trace_state)))
     if events:
         parts += [_event(event) for event in events]
     if links:
         parts += [_link(link) for link in links]
     if lost_attributes or lost_events or lost_links:
-        parts += (_count(b"\x50", lost_attributes), _count(b"\x60", lost_events), _count(b"\x70", lost_links))
+        parts += (count(b"\x50", lost_attributes), count(b"\x60", lost_events), count(b"\x70", lost_links))
     body = b"".join(parts)
-    return b"\x12" + _varint(len(body)) + body
+    return b"\x12" + varint(len(body)) + body
 
 
 _KIND_AND_FLAGS = tuple(
@@ -144,7 +108,7 @@ _KIND_AND_FLAGS = tuple(
 
 
 def _name(name: str) -> bytes:
-    encoded = _string(b"\x2a", name)
+    encoded = string(b"\x2a", name)
     _remember(_names, name, encoded)
     return encoded
 
@@ -157,29 +121,29 @@ def _remember(cache: dict[str, bytes], text: str, encoded: bytes) -> None:
 
 
 def _status(code: int, description: str | None) -> bytes:
-    return _field(b"\x7a", _string(b"\x12", description) + _count(b"\x18", code))
+    return field(b"\x7a", string(b"\x12", description) + count(b"\x18", code))
 
 
 def _event(event: Event) -> bytes:
-    return _field(
+    return field(
         b"\x5a",
         _EVENT_TIME(0x09, event.timestamp)
-        + _string(b"\x12", event.name)
+        + string(b"\x12", event.name)
         + _attributes(b"\x1a", raw_attributes(event))
-        + _count(b"\x20", event.dropped_attributes),
+        + count(b"\x20", event.dropped_attributes),
     )
 
 
 def _link(link: Link) -> bytes:
     context = link.context
-    return _field(
+    return field(
         b"\x6a",
         b"\x0a\x10"
         + context.trace_id.to_bytes(16, "big")
         + b"\x12\x08"
         + context.span_id.to_bytes(8, "big")
         + _attributes(b"\x22", raw_attributes(link))
-        + _count(b"\x28", link.dropped_attributes)
+        + count(b"\x28", link.dropped_attributes)
         + b"\x35"
         + flags(context).to_bytes(4, "little"),
     )
@@ -219,24 +183,24 @@ def _key_value(key: str, value: Any) -> bytes:
     start = _keys.get(key) or _key(key)
     kind = type(value)
     if kind is str:  # the commonest: all in one join where the lengths take one byte each
-        text = _utf8(value)
+        text = utf8(value)
         size = len(text)
         whole = len(start) + 3 + size
-        if whole < _ONE_BYTE:
-            return b"".join((_BYTES[whole], start, _BYTES[size + 2], b"\x0a", _BYTES[size], text))
-        any_value = _field(b"\x0a", text)
+        if whole < ONE_BYTE:
+            return b"".join((BYTES[whole], start, BYTES[size + 2], b"\x0a", BYTES[size], text))
+        any_value = field(b"\x0a", text)
     elif kind is int:
-        any_value = b"\x18" + _varint(int64(value) & _UINT64_MASK)
+        any_value = b"\x18" + varint(int64(value) & _UINT64_MASK)
     elif kind is float:
         any_value = b"\x21" + _DOUBLE(value)
     else:
         any_value = _any_value(value)
-    size = _varint(len(any_value))
-    return b"".join((_varint(len(start) + len(size) + len(any_value)), start, size, any_value))
+    size = varint(len(any_value))
+    return b"".join((varint(len(start) + len(size) + len(any_value)), start, size, any_value))
 
 
 def _key(key: str) -> bytes:
-    encoded = _field(b"\x0a", _utf8(key)) + b"\x12"
+    encoded = field(b"\x0a", utf8(key)) + b"\x12"
     _remember(_keys, key, encoded)
     return encoded
 
@@ -247,16 +211,16 @@ def _any_value(value: Any) -> bytes:  # noqa: PLR0911  (one return a member of t
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"
     if isinstance(value, str):
-        return _field(b"\x0a", _utf8(value))
+        return field(b"\x0a", utf8(value))
     if isinstance(value, int):
-        return b"\x18" + _varint(int64(value) & _UINT64_MASK)
+        return b"\x18" + varint(int64(value) & _UINT64_MASK)
     if isinstance(value, float):
         return b"\x21" + _DOUBLE(value)
     if isinstance(value, bytes):
-        return _field(b"\x3a", value)
+        return field(b"\x3a", value)
     if isinstance(value, Sequence):
-        return _field(b"\x2a", b"".join([_field(b"\x0a", _any_value(item)) for item in value]))
+        return field(b"\x2a", b"".join([field(b"\x0a", _any_value(item)) for item in value]))
     if isinstance(value, Mapping):
         pairs = b"\x0a".join([b"", *(_key_value(str(key), item) for key, item in value.items())])
-        return _field(b"\x32", pairs)
+        return field(b"\x32", pairs)
     raise NoAttributeTypeError(value)

@@ -30,7 +30,7 @@ _RETRYABLE = frozenset({429, 502, 503, 504})
 #: OBSKIT_SHUTDOWN_SECONDS, so that a collector which came back is tried once more before the process ends.
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 4.0
-#: The lowest level costs a third of the default one and leaves the body a tenth larger.
+#: The lowest level costs a third of the usual one and leaves the body a few percent larger.
 _GZIP_LEVEL = 1
 _GZIP_WINDOW = 31
 

@@ -87,7 +87,7 @@ class operation:  # noqa: N801  (used as a decorator and in `with`, where the fi
         fields: what the operation is annotated with at its start.
 
     Raises:
-        ConfigError: `kind` is not one of them.
+        ConfigError: `name` is no text, or `kind` none of these.
 
     Outside of ``init()`` and ``close()`` the code runs and nothing is observed. Exceptions pass unchanged.
     """
@@ -101,14 +101,16 @@ class operation:  # noqa: N801  (used as a decorator and in `with`, where the fi
         links: Sequence[Link] = (),
         fields: Mapping[str, Any] | None = None,
     ) -> None:
-        self._name = name
+        if not isinstance(name, str) or not name:
+            raise ConfigError([f'operation: its name is {name!r}; write operation("a name")'])
         if kind not in _KINDS:
             raise ConfigError([f"operation {name!r}: kind is {kind!r}; it is one of {', '.join(_KINDS)}"])
+        self._name = name
         self._kind = _KINDS[kind]
         self._parent = parent
         self._links = links
         self._fields = fields
-        self._running: list[Running] = []
+        self._running: dict[Operation, Running] = {}
 
     def _start(self) -> Running:
         event = semconv.EVENT_MESSAGE if self._kind is SpanKind.CONSUMER else semconv.EVENT_OPERATION
@@ -121,16 +123,15 @@ class operation:  # noqa: N801  (used as a decorator and in `with`, where the fi
 
     def __enter__(self) -> Operation:
         running = self._start()
-        self._running.append(running)
+        self._running[running.op] = running
         return running.__enter__()
 
     def __exit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # One object may be entered by several tasks at a time: each leaves the operation that is current in it.
-        op = current_operation()
-        running = next((entered for entered in reversed(self._running) if entered.op is op), self._running[-1])
-        self._running.remove(running)
+        # Where that is another's (the body left a context attached), it is the last that was entered.
+        running = self._running.pop(current_operation(), None) or self._running.popitem()[1]
         running.__exit__(exc_type, error, traceback)
 
     async def __aenter__(self) -> Operation:
@@ -170,17 +171,20 @@ def _coroutine(start: Callable[[], Running], function: Callable[..., Any]) -> Ca
 
 
 def _generator(start: Callable[[], Running], function: Callable[..., Any]) -> Callable[..., Any]:
-    # The operation is current only while the generator's own code runs: between two items its caller's is.
+    # The operation, and what the code attaches below it, is current only while that code runs: between two items
+    # the caller's is.
     def call(*args: Any, **kwargs: Any) -> Any:
         op = start().op
+        context = op.context
         generator = function(*args, **kwargs)
         step = functools.partial(next, generator)
         try:
             while True:
-                token = otel_context.attach(op.context)
+                token = otel_context.attach(context)
                 try:
                     item = step()
                 finally:
+                    context = otel_context.get_current()
                     leave(token)
                 try:
                     step = functools.partial(generator.send, (yield item))
@@ -199,14 +203,16 @@ def _generator(start: Callable[[], Running], function: Callable[..., Any]) -> Ca
 def _async_generator(start: Callable[[], Running], function: Callable[..., Any]) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
         op = start().op
+        context = op.context
         generator = function(*args, **kwargs)
         step = generator.__anext__
         try:
             while True:
-                token = otel_context.attach(op.context)
+                token = otel_context.attach(context)
                 try:
                     item = await step()
                 finally:
+                    context = otel_context.get_current()
                     leave(token)
                 try:
                     step = functools.partial(generator.asend, (yield item))

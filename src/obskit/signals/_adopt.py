@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, Final, Literal
 
 from obskit import semconv
-from obskit.signals._console import Console, colours_wanted
+from obskit.signals._console import Blocks, Console, colours_wanted
 from obskit.signals._encoding import Redactor, encode
 from obskit.signals._lines import Lines, Writer
 from obskit.signals._pipeline import configure_structlog, structlog_is_the_teams
@@ -40,12 +40,16 @@ class LogPipeline:
         effective_mode: `replace`, `stamp` or `off`: the mode asked for, unless `reason` says why it is another.
         reason: one clause for a reader of the start-up line; empty where the mode is as asked.
         signal: writes the canonical lines; None where obskit writes no lines.
+        console: whether lines are made for a person to read.
     """
 
-    def __init__(self, effective_mode: LogMode, reason: str = "", signal: Logs | None = None) -> None:
+    def __init__(
+        self, effective_mode: LogMode, reason: str = "", signal: Logs | None = None, *, console: bool = False
+    ) -> None:
         self.effective_mode = effective_mode
         self.reason = reason
         self.signal = signal
+        self.console = console
         self._restored = False
         self._undo = ExitStack()
 
@@ -64,8 +68,8 @@ class LogPipeline:
 class _Replace(LogPipeline):
     """Every line is obskit's: the stream handlers of root and of the servers have given way to one of ours."""
 
-    def __init__(self, lines: Lines, level: int, signal: Logs, *, has_request_lines: bool) -> None:
-        super().__init__("replace", signal=signal)
+    def __init__(self, lines: Lines, level: int, signal: Logs, *, has_request_lines: bool, console: bool) -> None:
+        super().__init__("replace", signal=signal, console=console)
         self._handler = LineHandler(lines)
         self._has_request_lines = has_request_lines
         self._undo.callback(configure_structlog(lines, level))
@@ -186,11 +190,14 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
     console = None
     if log_format == "console" or (log_format == "auto" and terminal):
         console = Console(colours=terminal and colours_wanted())
-    lines = Lines(writer, redactor, resource, encode if console is None else console.line)
+    if console is None:
+        lines = Lines(writer, redactor, resource, encode)
+    else:
+        lines = Lines(Blocks(writer), redactor, resource, console.line)
     emit = write_to(lines, None if console is None else console.request)
     signal = Logs(emit, request_log, keep_calls=console is not None)
     number = logging.getLevelNamesMapping()[level.upper()]
-    return _Replace(lines, number, signal, has_request_lines=request_log != "off")
+    return _Replace(lines, number, signal, has_request_lines=request_log != "off", console=console is not None)
 
 
 def _is_plain_stream(handler: logging.Handler) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from obskit import semconv
 from obskit.operation import Operation
 from obskit.signals._encoding import MAX_LINE, readable, text_of
+from obskit.signals._lines import Writer
 
 _LEVEL_COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
 _STATUS_COLOURS: Final = {2: "32", 3: "36", 4: "33", 5: "31"}
@@ -78,6 +79,22 @@ def colours_wanted(environ: Mapping[str, str] = os.environ) -> bool:
 def visible(text: str, *, keep: str = "") -> str:
     """The text with every character that could steer a terminal as its escape, but for those in `keep`."""
     return _UNSAFE.sub(lambda match: match[0] if match[0] in keep else ascii(match[0])[1:-1], text)
+
+
+class Blocks:
+    """Takes what a terminal shows of one event, a line or several, and writes it line by line.
+
+    Args:
+        writer: takes single lines.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._write = writer.write
+
+    def write(self, block: bytes) -> None:
+        """Write each line of the block."""
+        for line in block.splitlines(keepends=True):
+            self._write(line)
 
 
 class Console:

@@ -44,8 +44,8 @@ _CARRIED: Final = "_obskit_carried"
 #: Where a context holds the current span: reading it there takes half the time of asking for it.
 (_SPAN_KEY,) = set_span_in_context(INVALID_SPAN, Context())
 _NO_TRACE: Final[dict[str, str]] = {}
-_MAX_REMEMBERED: Final = 128
-_MAX_HARMLESS: Final = 512
+_MAX_PLAIN: Final = 1024
+_NUMBERS: Final = frozenset({int, float, bool})
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
@@ -69,7 +69,7 @@ class Lines:
 
     __slots__ = (
         "_collisions",
-        "_harmless",
+        "_plain",
         "_redact",
         "_redact_text",
         "_second",
@@ -93,8 +93,8 @@ class Lines:
         self._redact = redactor.__call__  # bound once: it runs for every field
         self._redact_text = redactor.text
         self._second: tuple[int | None, str] = (None, "")
-        self._harmless: set[str] = set()
         self._collisions: set[str] = set()
+        self._plain: set[Any] = set()
 
     def timestamp(self, ns: int) -> str:
         """Nanoseconds since the epoch as RFC 3339 in UTC, microseconds always six digits."""
@@ -123,34 +123,36 @@ class Lines:
         line: dict[str, Any] = {
             semconv.TIMESTAMP: self.timestamp(ns),
             semconv.LEVEL: level,
-            semconv.MESSAGE: message if message in self._harmless else self._redacted(message),
+            semconv.MESSAGE: self._redact_text(message),
             semconv.LOGGER: logger,
             **trace_fields(),
             **self.resource,
         }
-        redact = self._redact
+        plain, redact_text = self._plain, self._redact_text
         for key, value in fields.items():
-            name = key if type(key) is str else text_of(key)
-            if name in LINE_FIELDS:
-                name = self._renamed(name)
-            kind = type(value)
-            if kind in _SCALARS and (kind is not str or len(value) <= MAX_LINE):
-                line[name] = redact(name, value)
+            kind = type(value) if key in plain else None
+            if kind in _NUMBERS:
+                line[key] = value
+            elif kind is str and len(value) <= MAX_LINE:
+                line[key] = redact_text(value)
             else:
-                line[name] = readable(name, value, redact)
+                self._add(line, key, value)
         error = exception_of(exc_info)
         if error is not None:
             line.update(self.exceptions.describe(error))
         self.write(self.render(line))
 
-    def _redacted(self, message: str) -> str:
-        """Take secrets out of a message, and remember one that had none: most messages are the same few."""
-        redacted = self._redact_text(message)
-        if redacted == message and len(message) <= _MAX_REMEMBERED:
-            if len(self._harmless) >= _MAX_HARMLESS:
-                self._harmless = set()
-            self._harmless.add(message)
-        return redacted
+    def _add(self, line: dict[str, Any], key: Any, value: Any) -> None:
+        name = key if type(key) is str else text_of(key)
+        if name in LINE_FIELDS:
+            name = self._renamed(name)
+        kind = type(value)
+        if kind in _SCALARS and (kind is not str or len(value) <= MAX_LINE):
+            line[name] = kept = self._redact(name, value)
+            if kept is value and name is key and len(self._plain) < _MAX_PLAIN:
+                self._plain.add(name)  # neither a name of the line's own nor one of a secret
+        else:
+            line[name] = readable(name, value, self._redact)
 
     def _renamed(self, name: str) -> str:
         if name not in self._collisions:

@@ -1,11 +1,12 @@
 """The third of the chain: plain Starlette, all under a mount with a parameter."""
 
-import obskit
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
+
+import obskit
 
 
 class StockError(Exception):

@@ -5,7 +5,7 @@ import obskit
 obs = obskit.init(service_name="bare")
 
 
-async def application(scope, receive, send):  # noqa: ANN001, ANN201
+async def application(scope, receive, send):
     assert scope["type"] == "http", scope["type"]
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})

@@ -4,9 +4,10 @@ import os
 from typing import Annotated
 
 import httpx
-import obskit
 from fastapi import BackgroundTasks, FastAPI, Header, HTTPException, Query, Request, Response
 from pydantic import BaseModel
+
+import obskit
 
 app = FastAPI()
 obs = obskit.init(app, service_name="front", service_version="1.2.3", environment="test")

@@ -4,9 +4,10 @@ import os
 from typing import Annotated
 
 import httpx
-import obskit
 from fastapi import APIRouter, FastAPI, Header, HTTPException, Response
 from pydantic import BaseModel
+
+import obskit
 
 app = FastAPI()
 back = httpx.AsyncClient(base_url=os.environ["NEXT"])

@@ -3,8 +3,9 @@
 import asyncio
 
 import httpx
-import obskit
 from fastapi import FastAPI, Request
+
+import obskit
 
 app = FastAPI()
 obs = obskit.init(app, service_name="plain")

@@ -2,12 +2,13 @@
 
 import sys
 
-import obskit
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+
+import obskit
 
 
 async def work(request: Request) -> JSONResponse:

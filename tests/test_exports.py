@@ -1,0 +1,108 @@
+"""The public surface: what can be imported, what is typed, and what the wheel holds."""
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import obskit
+import obskit.testing
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_exported_names():
+    assert obskit.__all__ == [
+        "Config",
+        "Obskit",
+        "__version__",
+        "accumulate",
+        "annotate",
+        "current_operation",
+        "exceptions",
+        "extract",
+        "get_logger",
+        "init",
+        "inject",
+        "operation",
+    ]
+    assert obskit.__all__ == sorted(obskit.__all__)
+    assert obskit.testing.__all__ == ["Captured", "capture"]
+    for module in (obskit, obskit.testing):
+        for name in module.__all__:
+            assert getattr(module, name) is not None
+
+
+def test_the_exceptions():
+    own = {name for name, value in vars(obskit.exceptions).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert own == {"ObskitError", "ConfigError"}
+
+
+def test_the_handles_surface():
+    public = {name for name in vars(obskit.Obskit) if not name.startswith("_")}
+    used_by_init = {"begin", "closed", "instrument", "started", "stopped", "stopping"}
+    assert public - used_by_init == {"check", "close", "flush", "wrap"}
+
+
+def modules():
+    return sorted(module.name for module in pkgutil.walk_packages(obskit.__path__, "obskit."))
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_says_what_it_is_for_and_every_public_name_too(name):
+    module = importlib.import_module(name)
+    assert (module.__doc__ or "").strip()
+    for own_name, value in vars(module).items():
+        if getattr(value, "__module__", None) == name and not own_name.startswith("_") and callable(value):
+            assert (value.__doc__ or "").strip(), own_name
+
+
+def test_the_version():
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
+    assert f'"{obskit.__version__}"' in (ROOT / hatch["version"]["path"]).read_text()
+    assert importlib.metadata.version("obskit") == obskit.__version__
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built as an index would have it, without any."""
+    target = tmp_path_factory.mktemp("wheel")
+    code = f"from hatchling.build import build_wheel; print(build_wheel({str(target)!r}))"
+    built = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    with zipfile.ZipFile(target / built.stdout.splitlines()[-1]) as archive:
+        yield archive
+
+
+def test_the_wheel_holds_the_package_its_types_and_nothing_else(wheel):
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/obskit").rglob("*.py")}
+    assert names == sources | {"obskit/py.typed"}
+
+
+def test_the_wheel_says_what_it_needs(wheel):
+    (metadata,) = [wheel.read(name).decode() for name in wheel.namelist() if name.endswith("/METADATA")]
+    head = metadata.partition("\n\n")[0].splitlines()
+    assert f"Version: {obskit.__version__}" in head
+    assert "Requires-Python: >=3.11" in head
+    needed = [line.split(": ")[1] for line in head if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert [name.split(">=")[0] for name in needed] == [
+        "opentelemetry-api", "opentelemetry-sdk", "orjson", "prometheus-client", "structlog",
+    ]  # fmt: skip
+
+
+def test_a_type_checker_agrees_with_the_public_surface(tmp_path):
+    """Strictly, with each expectation in the file an `assert_type` and each wrong use an expected error."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", "--cache-dir", str(tmp_path)]
+    checked = subprocess.run(
+        [*command, "tests/typing/public_api.py"],
+        cwd=ROOT, capture_output=True, text=True, timeout=110, check=False,
+        env={**os.environ, "MYPYPATH": "src"},
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "Success" in checked.stdout
