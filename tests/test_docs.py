@@ -25,6 +25,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -327,9 +328,20 @@ def name_of(page):
 RUNNABLE = [page for page in PAGES if any(f.kind in ("python", "console") for f in fences(page.read_text()))]
 
 
+@pytest.fixture(scope="module")
+def readings(request, tmp_path_factory):
+    """What each page that is asked for has wrong; a few are read at a time, since they mostly wait for processes."""
+    items = [item for item in request.session.items if item.name.startswith("test_page_does_what_it_says")]
+    folders = {item.callspec.params["page"]: tmp_path_factory.mktemp("page") for item in items}
+    with ThreadPoolExecutor(3) as pool:
+        yield {
+            page: pool.submit(Reader(name_of(page), folder).read, page.read_text()) for page, folder in folders.items()
+        }
+
+
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
-def test_page_does_what_it_says(page, tmp_path):
-    problems = Reader(name_of(page), tmp_path).read(page.read_text())
+def test_page_does_what_it_says(page, readings):
+    problems = readings[page].result()
 
     assert not problems, "\n\n".join(problems)
 

@@ -264,3 +264,15 @@ def test_a_long_text_is_cut_to_its_end():
     out = redactor.text(text)
     assert "hunter2hunter2" not in out
     assert JWT not in out
+
+
+def test_what_is_remembered_as_harmless_is_bounded():
+    redactor = Redactor()
+    for number in range(10_000):
+        assert redactor.text(f"message {number}") == f"message {number}"
+        assert redactor.text(f"password={number}") == f"password={REDACTED}"
+    assert 0 < len(redactor._harmless) <= 4096
+    assert not any("password" in text for text in redactor._harmless)
+    long = "x" * 200
+    assert redactor.text(long) == long
+    assert long not in redactor._harmless
