@@ -37,7 +37,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="part",
         help=f"{', '.join(PARTS)} (all by default); or, to see where the time goes: {', '.join(DIRECTIONS)}",
     )
-    parser.add_argument("--quick", action="store_const", dest="sizes", const=QUICK, default=FULL, help="about 40 s")
+    parser.add_argument("--quick", action="store_const", dest="sizes", const=QUICK, default=FULL, help="about a minute")
     parser.add_argument("--tiny", action="store_const", dest="sizes", const=TINY, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there, too")
     arguments = parser.parse_args(argv)

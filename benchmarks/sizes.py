@@ -38,7 +38,7 @@ FULL = Sizes(
     pieces_repeats=15,
 )
 QUICK = Sizes(
-    cpu_rounds=8,
+    cpu_rounds=6,
     cpu_requests=1000,
     log_rounds=7,
     log_lines=3000,

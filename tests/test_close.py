@@ -12,18 +12,21 @@ import sys
 import threading
 import time
 
-import fresh_process
 import httpx
 import pytest
-import raw_asgi
 import structlog
 import uvicorn.config
 from fastapi import BackgroundTasks, FastAPI
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.background import BackgroundTask
 
+import fresh_process
 import obskit
+import raw_asgi
 from obskit import Config, _init, propagation
 from obskit.operation import current_operation, current_pipeline
 from obskit.signals import _provider
@@ -55,7 +58,17 @@ def make_app():
 
 
 def logging_state():
-    names = ("root", "uvicorn", "uvicorn.error", "uvicorn.access", "gunicorn.error", "httpx", "httpcore", "urllib3", "obskit")
+    names = (
+        "root",
+        "uvicorn",
+        "uvicorn.error",
+        "uvicorn.access",
+        "gunicorn.error",
+        "httpx",
+        "httpcore",
+        "urllib3",
+        "obskit",
+    )
     loggers = [logging.getLogger(None if name == "root" else name) for name in names]
     return [(each.name, each.level, each.propagate, each.disabled, [*map(id, each.handlers)]) for each in loggers]
 
@@ -70,7 +83,10 @@ def touched(app):
         "propagator": propagation._installed if hasattr(propagation, "_installed") else None,
         "logging": logging_state(),
         "record factory": logging.getLogRecordFactory(),
-        "structlog": (structlog.is_configured(), {k: [*v] if isinstance(v, list) else v for k, v in structlog.get_config().items()}),
+        "structlog": (
+            structlog.is_configured(),
+            {k: [*v] if isinstance(v, list) else v for k, v in structlog.get_config().items()},
+        ),
         "uvicorn's config": copy.deepcopy(uvicorn.config.LOGGING_CONFIG),
         "background tasks": BackgroundTask.__call__,
         "contrib's middleware": OpenTelemetryMiddleware.__call__,
@@ -155,6 +171,34 @@ def test_what_somebody_else_has_put_over_a_patch_stays():
     assert propagate.get_global_textmap() is not textmap
 
 
+def test_contribs_middleware_stands_down_for_observed_requests_only():
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    observed = make_app()
+    others = OpenTelemetryMiddleware(make_app(), tracer_provider=provider)
+    observed.add_middleware(OpenTelemetryMiddleware, tracer_provider=provider)
+    obs = obskit.init(observed, config=OFF)
+    raw_asgi.get(observed, "/")
+    assert exporter.get_finished_spans() == ()
+    raw_asgi.get(others, "/")
+    assert [span.kind.name for span in exporter.get_finished_spans()].count("SERVER") == 1
+    before = OpenTelemetryMiddleware.__call__
+
+    async def theirs(self, scope, receive, send):
+        await before(self, scope, receive, send)
+
+    OpenTelemetryMiddleware.__call__ = theirs
+    try:
+        obs.close()
+        assert OpenTelemetryMiddleware.__call__ is theirs
+        exporter.clear()
+        raw_asgi.get(observed, "/")
+        assert [span.kind.name for span in exporter.get_finished_spans()].count("SERVER") == 1
+    finally:
+        OpenTelemetryMiddleware.__call__ = before.__wrapped__
+
+
 # -- after close --------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +231,9 @@ def test_what_was_handed_out_is_harmless_after_close(capfd):
     obs = obskit.init(service_name="s")
     logger = obskit.get_logger("kept")
     tracer = trace.get_tracer("kept")
-    client = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200, json=dict(request.headers))))
+    client = httpx.Client(
+        transport=httpx.MockTransport(lambda request: httpx.Response(200, json=dict(request.headers)))
+    )
     with obskit.operation("open at close") as op:
         obs.close()
         op.annotate(late=True)

@@ -126,9 +126,9 @@ names = {{"__name__": "__main__"}}
 for request in sys.stdin:
     where, code = json.loads(request)
     exec(compile(code, where, "exec", dont_inherit=True), names)
-    from obskit import _init
-    if _init._current is not None and not _init._current.closed:
-        _init._current.flush(5.0)
+    wiring = sys.modules.get("obskit._init")
+    if wiring is not None and wiring._current is not None and not wiring._current.closed:
+        wiring._current.flush(5.0)
     print({MARK!r}, flush=True)
 """
 
@@ -303,7 +303,7 @@ def end(process):
 
 
 def keep(terminal, chunks):
-    with open(terminal, "rb", buffering=0) as output:
+    with os.fdopen(terminal, "rb", buffering=0) as output:
         try:
             while chunk := output.read(65536):
                 chunks.append(chunk)
@@ -353,7 +353,7 @@ def test_snippets_are_found():
     assert len(RUNNABLE) >= 15
     assert count["python"] >= 35
     assert sum(len(fence.commands) for fence in found) >= 20
-    assert count["text"] >= 8
+    assert count["text"] >= 6
     assert count["sh"] >= 5
     assert {fence.kind for fence in found} <= {"python", "console", "text", "sh", "yaml", ""}
 
@@ -388,18 +388,23 @@ def test_a_page_that_is_wrong_is_found_out(page, problem, tmp_path):
 
 def test_a_server_that_says_something_else_is_found_out(tmp_path):
     app = "from starlette.applications import Starlette\nimport obskit\napp = Starlette()\nobskit.init(app)\n"
-    page = f'```python title="app.py"\n{app}```\n```console\n$ uvicorn app:app --port 8001\nno such line\n```'
-    right = page.replace("no such line", "… Uvicorn running on http://127.0.0.1:8001 (Press CTRL+C to quit) …")
+    command = (
+        "$ uvicorn app:app --port 8001\n00:00:00.000 info Waiting for application startup. uvicorn.error\nno such line"
+    )
+    page = f'```python title="app.py"\n{app}```\n```console\n{command}\n```'
 
-    assert "no such line" in Reader("wrong.md", tmp_path).read(page)[0]
-    (tmp_path / ".bin").rmdir() if not list((tmp_path / ".bin").iterdir()) else shutil.rmtree(tmp_path / ".bin")
-    assert len(Reader("right.md", tmp_path).read(right)) == 1  # a line is compared from its start
+    [problem] = Reader("wrong.md", tmp_path).read(page)
+    assert "shows\n    no such line" in problem
 
 
 @pytest.mark.parametrize(
     ("line", "other", "same"),
     [
-        ('{"duration_ms":1.5,"trace_id":"' + "a1" * 16 + '"}', '{"duration_ms":20.25,"trace_id":"' + "0f" * 16 + '"}', True),
+        (
+            '{"duration_ms":1.5,"trace_id":"' + "a1" * 16 + '"}',
+            '{"duration_ms":20.25,"trace_id":"' + "0f" * 16 + '"}',
+            True,
+        ),
         ('{"duration_ms":1.5}', '{"duration_s":1.5}', False),
         ('{"status":200}', '{"status":404}', False),
         ('spans_total{reason="x"} 1.0', 'spans_total{reason="x"} 2.0', False),
@@ -443,7 +448,8 @@ def test_commands_exist(page):
 
 
 @pytest.mark.parametrize(
-    "command", ["make nothing", "OBSKIT_NOTHING=1 uvicorn a:b", "export OTEL_NOTHING=2", "python3 -m no_such", "rm -r x"]
+    "command",
+    ["make nothing", "OBSKIT_NOTHING=1 uvicorn a:b", "export OTEL_NOTHING=2", "python3 -m no_such", "rm -r x"],
 )
 def test_a_command_that_does_not_exist_is_found_out(command):
     assert list(wrong_commands(command))
@@ -476,9 +482,8 @@ def dead_links(page, text):
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        if not target.is_relative_to(ROOT) or not target.exists():
-            yield link
-        elif anchor and anchor not in anchors(target.read_text()):
+        there = target.is_relative_to(ROOT) and target.exists()
+        if not there or (anchor and anchor not in anchors(target.read_text())):
             yield link
 
 
@@ -534,6 +539,8 @@ def constants(*prefixes):
 FIELDS = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
 FIELDS -= constants("METRIC_", "LABEL_", "EVENT_", "OUTCOME_", "ROLLUP_", "VALUE_", "METHOD_", "RESERVED_")
 FIELDS -= {semconv.HTTP_CLIENT, semconv.DB_CLIENT}  # prefixes of roll-ups
+NAMED_ONLY = {"HTTP_REQUEST_RESEND_COUNT", "SAMPLE_RATE"}  # kept free for what is to come: nothing writes them
+FIELDS -= {getattr(semconv, name) for name in NAMED_ONLY}
 FIELDS |= {
     prefix + each
     for prefix in (semconv.HTTP_CLIENT, semconv.DB_CLIENT)
@@ -543,7 +550,13 @@ FIELDS |= {
 
 def test_fields_are_in_the_reference():
     assert len(FIELDS) > 40
-    assert FIELDS <= {*rows("log-line.md"), *rows("traces.md")}
+    assert not FIELDS - {*rows("log-line.md"), *rows("traces.md")}
+
+
+def test_fields_that_are_left_out_of_the_reference_are_never_written():
+    sources = [path.read_text() for path in (ROOT / "src").rglob("*.py") if path.name != "semconv.py"]
+
+    assert not [name for name in NAMED_ONLY for source in sources if f"semconv.{name}" in source]
 
 
 def test_reserved_names_are_in_the_reference():

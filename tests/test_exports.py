@@ -40,7 +40,11 @@ def test_the_exported_names():
 
 
 def test_the_exceptions():
-    own = {name for name, value in vars(obskit.exceptions).items() if isinstance(value, type) and issubclass(value, Exception)}
+    own = {
+        name
+        for name, value in vars(obskit.exceptions).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
     assert own == {"ObskitError", "ConfigError"}
 
 
@@ -74,7 +78,9 @@ def wheel(tmp_path_factory):
     """Built as an index would have it, without any."""
     target = tmp_path_factory.mktemp("wheel")
     code = f"from hatchling.build import build_wheel; print(build_wheel({str(target)!r}))"
-    built = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    built = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     with zipfile.ZipFile(target / built.stdout.splitlines()[-1]) as archive:
         yield archive
 

@@ -177,7 +177,9 @@ ANY = st.recursive(
 
 def is_clean(value):
     if isinstance(value, list):
-        return len({type(item) for item in value}) <= 1 and all(type(item) is not list and is_clean(item) for item in value)
+        return len({type(item) for item in value}) <= 1 and all(
+            type(item) is not list and is_clean(item) for item in value
+        )
     return type(value) in (bool, float) or (type(value) is str and len(value) <= 4096) or (
         type(value) is int and -(2**63) <= value < 2**63
     )  # fmt: skip

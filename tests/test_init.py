@@ -5,15 +5,15 @@ import json
 import logging
 import threading
 
-import fresh_process
 import pytest
-import raw_asgi
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+import fresh_process
 import obskit
+import raw_asgi
 from obskit import Config
 from obskit.exceptions import ConfigError
 from obskit.operation import current_pipeline
@@ -117,7 +117,15 @@ def test_wrong_arguments_are_all_named_and_nothing_is_wired():
     with pytest.raises(ConfigError) as caught:
         obskit.init(object(), service_name="", environment=3, config={}, checks={"": print, "db": 7})
     problems = "\n".join(caught.value.problems)
-    for part in ("service_name", "environment", "config is of type dict", "not object", "obs.wrap(app)", "'db'", "name"):
+    for part in (
+        "service_name",
+        "environment",
+        "config is of type dict",
+        "not object",
+        "obs.wrap(app)",
+        "'db'",
+        "name",
+    ):
         assert part in problems
     assert len(caught.value.problems) >= 6
     assert current_pipeline().signals == ()
@@ -348,8 +356,19 @@ def test_clients_are_those_that_are_configured(clients, observed):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({}, ["metrics → /metrics", "logs → JSON lines", "/livez /readyz", "off: span export (set OTEL_EXPORTER_OTLP_END"]),
-        ({"otlp_endpoint": "http://u:secret@127.0.0.1:1/x"}, ["traces → http://127.0.0.1:1/x/v1/traces (http/protobuf)"]),
+        (
+            {},
+            [
+                "metrics → /metrics",
+                "logs → JSON lines",
+                "/livez /readyz",
+                "off: span export (set OTEL_EXPORTER_OTLP_END",
+            ],
+        ),
+        (
+            {"otlp_endpoint": "http://u:secret@127.0.0.1:1/x"},
+            ["traces → http://127.0.0.1:1/x/v1/traces (http/protobuf)"],
+        ),
         ({"traces_exporter": "none"}, ["off: span export (traces_exporter is none)"]),
         ({"traces_exporter": "console"}, ["traces → standard output"]),
         ({"metrics_exporter": ("none",)}, ["off: /metrics (metrics_exporter is none)"]),
@@ -362,6 +381,14 @@ def test_init_says_what_is_wired_and_what_is_off(config, said, capfd):
     for part in said:
         assert part in line["message"]
     assert "secret" not in line["message"]
+
+
+@pytest.mark.parametrize(("request_log", "lines"), [("all", 1), ("off", 0), ("errors", 0), ("sampled", 1)])
+def test_canonical_lines_are_those_that_are_configured(request_log, lines, capfd):
+    app = app_with("/")
+    obs = obskit.init(app, config=Config(request_log=request_log))
+    raw_asgi.get(app, "/")
+    assert [line["message"] for line in lines_of(capfd, obs)][1:] == ["GET / 200"] * lines
 
 
 def test_starlette_apps_are_observed_too(capfd):
@@ -460,6 +487,14 @@ def test_a_certificate_of_the_environment_that_cannot_be_used_is_one_warning(pat
     assert len(said) == 1
     assert path in said[0]
     assert "OTEL_EXPORTER_OTLP_" in said[0]
+
+
+def test_the_same_certificate_by_argument_raises_and_by_variable_warns(environment, capfd):
+    with pytest.raises(ConfigError, match="certificate"):
+        obskit.init(config=Config(otlp_endpoint="https://127.0.0.1:1", otlp_client_certificate="/nowhere"))
+    environment.setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/nowhere")
+    obs = obskit.init(config=Config(otlp_endpoint="https://127.0.0.1:1"))
+    assert [line["level"] for line in lines_of(capfd, obs)] == ["warning", "info"]
 
 
 def test_variables_are_back_after_an_import_that_hid_them():

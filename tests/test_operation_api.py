@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import anyio.to_thread
 import pytest
-import raw_asgi
 from fastapi import Depends, FastAPI
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -16,6 +15,7 @@ from opentelemetry.trace import Link, SpanKind
 from starlette.middleware.base import BaseHTTPMiddleware
 
 import obskit
+import raw_asgi
 from obskit import Config, semconv
 from obskit.exceptions import ConfigError
 from obskit.operation import NO_OPERATION, Operation, Pipeline, current_operation
@@ -197,6 +197,7 @@ def test_every_kind_of_function_stays_of_its_kind():
     async def coroutine(): ...
     def generator():
         yield
+
     async def async_generator():
         yield
 
@@ -422,7 +423,11 @@ def test_nested_operations_are_parent_and_child(captured):
     assert spans["inner"].parent.span_id == spans["middle"].context.span_id
     assert spans["middle"].parent.span_id == spans["outer"].context.span_id
     assert spans["outer"].parent is None
-    assert {name: spans[name].attributes.get("where") for name in spans} == {"inner": "inner", "middle": None, "outer": "outer"}
+    assert {name: spans[name].attributes.get("where") for name in spans} == {
+        "inner": "inner",
+        "middle": None,
+        "outer": "outer",
+    }
 
 
 def test_one_object_entered_within_itself(captured):
@@ -762,7 +767,9 @@ def test_client_operations_of_databases_roll_up_into_the_root(captured, fields, 
         with obskit.operation("query", kind="client", fields=fields):
             if outcome:
                 raise outcome
-    found = {name: value for name, value in root.fields.items() if name.startswith("db.client.") and "duration" not in name}
+    found = {
+        name: value for name, value in root.fields.items() if name.startswith("db.client.") and "duration" not in name
+    }
     assert found == rolled_up
 
 

@@ -9,15 +9,15 @@ import json
 import sys
 from collections import Counter
 
-import fresh_process
 import pytest
-import raw_asgi
 from fastapi import FastAPI
 from opentelemetry import trace
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+import fresh_process
 import obskit
+import raw_asgi
 from obskit import _guard
 from obskit.testing import capture
 
@@ -329,7 +329,9 @@ class Recorder:
         pass
 
     def on_end(self, span):
-        self.ended.append((span.name, dict(span.attributes), span.status.status_code.name, span.end_time > span.start_time))
+        self.ended.append(
+            (span.name, dict(span.attributes), span.status.status_code.name, span.end_time > span.start_time)
+        )
 
     def shutdown(self):
         pass

@@ -4,10 +4,10 @@ import asyncio
 import logging
 
 import pytest
-import raw_asgi
 from fastapi import FastAPI
 
 import obskit
+import raw_asgi
 from obskit import Config
 from obskit.exceptions import ConfigError
 from obskit.operation import current_pipeline

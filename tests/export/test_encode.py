@@ -143,7 +143,7 @@ def comparable(message):
     return message.SerializeToString(deterministic=True)
 
 
-THOROUGH = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @THOROUGH

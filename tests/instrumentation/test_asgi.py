@@ -44,6 +44,10 @@ def make_app() -> FastAPI:
     async def unavailable():
         raise HTTPException(503, "try later")
 
+    @app.get("/teapot-is-down")
+    async def down():
+        return PlainTextResponse("no tea", 503)
+
     @app.get("/events")
     async def events():
         async def chunks():
@@ -219,8 +223,8 @@ async def test_an_outer_exception_is_not_blamed_for_a_status(app, captured):
     try:
         raise KeyError("somebody else's")
     except KeyError:
-        await call(app, "GET", "/unavailable")
-    assert captured.line("GET /unavailable 503")["error.type"] == "503"
+        await call(app, "GET", "/teapot-is-down")
+    assert captured.line("GET /teapot-is-down 503")["error.type"] == "503"
 
 
 async def test_annotations_come_from_anywhere_below(app, captured):
@@ -239,6 +243,7 @@ async def test_body_sizes(app, captured):
 async def test_a_stream_records_its_first_byte_and_its_total(app, captured):
     await call(app, "GET", "/events")
     line = captured.line("GET /events 200")
+    assert line["http.response.body.size"] == 3 * len(b"data: x\n\n")
     assert captured.metric("obskit_stream_duration_seconds_count", http_route="/events") == 1
     assert captured.metric("http_server_request_duration_seconds_sum", http_route="/events") == pytest.approx(
         line["time_to_first_byte_ms"] / 1e3
@@ -279,6 +284,24 @@ async def test_an_unsampled_trace_has_a_line_but_no_span_and_no_exemplar(app, ca
     assert (line["trace_id"], line["trace_flags"]) == (TRACE, "00")
     assert captured.spans == []
     assert captured.metric("http_server_request_duration_seconds_count") == 1
+
+
+@pytest.mark.parametrize(
+    ("sampler", "ratio", "kept"), [("parentbased_always_off", 1.0, 0), ("traceidratio", 0.0, 0), ("always_on", 1.0, 1)]
+)
+async def test_the_sampler_decides_about_a_new_trace(app, sampler, ratio, kept):
+    config = obskit.Config(sampler=sampler, sampler_ratio=ratio, clients=())
+    with testing.capture(app, config=config) as captured:
+        await call(app, "GET", "/items/7")
+        assert len(captured.spans) == kept
+        assert captured.line("GET /items/{item_id} 200")["trace_flags"] == f"0{kept}"
+
+
+async def test_a_sampler_that_follows_no_parent_decides_about_every_trace(app):
+    with testing.capture(app, config=obskit.Config(sampler="always_off", clients=())) as captured:
+        await call(app, "GET", "/items/7", headers={"traceparent": TRACEPARENT})
+        assert captured.spans == []
+        assert captured.line("GET /items/{item_id} 200")["trace_id"] == TRACE
 
 
 async def test_the_response_can_carry_the_trace_id():

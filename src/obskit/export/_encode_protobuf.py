@@ -195,8 +195,8 @@ def _key_value(key: str, value: Any) -> bytes:
         any_value = b"\x21" + _DOUBLE(value)
     else:
         any_value = _any_value(value)
-    size = varint(len(any_value))
-    return b"".join((varint(len(start) + len(size) + len(any_value)), start, size, any_value))
+    length = varint(len(any_value))
+    return b"".join((varint(len(start) + len(length) + len(any_value)), start, length, any_value))
 
 
 def _key(key: str) -> bytes:

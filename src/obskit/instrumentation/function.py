@@ -35,7 +35,7 @@ class Running:
 
     def __init__(self, op: Operation) -> None:
         self.op = op
-        self._token: Token[Context] | None = None
+        self._token: Token[Context]
 
     def __enter__(self) -> Operation:
         self._token = otel_context.attach(self.op.context)
@@ -44,8 +44,7 @@ class Running:
     def __exit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            leave(self._token)
+        leave(self._token)
         end(self.op, error)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from opentelemetry import trace
@@ -38,6 +39,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 from obskit import semconv
 from obskit._exception import Exceptions
 from obskit._fields import FieldPolicy, Value
+from obskit._guard import contained
 from obskit._version import __version__
 from obskit.operation import NO_OPERATION, Operation
 
@@ -47,6 +49,7 @@ _ERROR = Status(StatusCode.ERROR)
 _SAMPLED, _RANDOM, _KNOWN_FLAGS = 0x01, 0x02, 0x03
 _FLAGS = tuple(TraceFlags(flags) for flags in range(4))
 _getrandbits = random.getrandbits
+_KEPT_BY_READABLE = frozenset(vars(ReadableSpan("")))
 
 
 def error_status(written: Mapping[str, str]) -> Status:
@@ -85,6 +88,28 @@ class OperationSpan(Span, ReadableSpan):
         self._told_status = _UNSET
         self._told_events: list[Event] = []
         self._told_links: list[Link] = [*op.links]
+
+    def __getattr__(self, name: str) -> Any:
+        # What the SDK's span keeps from its start, and a reader may ask of one that runs, is made when it is asked for.
+        if name not in _KEPT_BY_READABLE:
+            raise AttributeError(name)
+        self._become_readable(dict(self._op.fields), None)
+        return getattr(self, name)
+
+    @property
+    def name(self) -> str:
+        """The operation's, as it is now."""
+        return self._name if self._op.ended else self._op.name
+
+    @property
+    def attributes(self) -> Attributes:
+        """The operation's fields, as they are now."""
+        return MappingProxyType(dict(self._attributes or {}) if self._op.ended else self._op.fields)
+
+    @property
+    def status(self) -> Status:
+        """What was set, or how the operation has ended."""
+        return self._told_status
 
     def get_span_context(self) -> SpanContext:
         """The ids, flags and state that are propagated."""
@@ -248,5 +273,8 @@ class SpanSource:
             return NonRecordingSpan(context)
         span = OperationSpan(op, context, parent, self)
         if self.processors.foreign:
-            span.begin(op.context)
+            try:
+                span.begin(op.context)
+            except Exception as error:  # of a processor of somebody else's
+                contained("traces", error)
         return span
