@@ -49,14 +49,14 @@ def outcome_of(captured, name):
 # -- every way to run one, and every way for it to end ------------------------------------------------------------
 
 
-class Boom(Exception):
+class BoomError(Exception):
     pass
 
 
 #: What ends the code, and what the operation says of it.
 ENDINGS = [
     (None, ("ok", None)),
-    (Boom, ("error", f"{__name__}.Boom")),
+    (BoomError, ("error", f"{__name__}.BoomError")),
     (ValueError, ("error", "ValueError")),
     (asyncio.CancelledError, ("cancelled", None)),
     (KeyboardInterrupt, ("cancelled", None)),
@@ -149,7 +149,7 @@ def test_ways_and_endings(captured, way, ending, expected):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("ending", [None, Boom, KeyboardInterrupt])
+@pytest.mark.parametrize("ending", [None, BoomError, KeyboardInterrupt])
 def test_outside_of_init_the_code_just_runs(way, ending):
     with pytest.raises(ending) if ending else contextlib.nullcontext():
         way(ending)
@@ -157,8 +157,8 @@ def test_outside_of_init_the_code_just_runs(way, ending):
 
 
 def test_an_exception_passes_as_it_is_and_is_written_down(captured):
-    error = Boom("the reason")
-    with pytest.raises(Boom) as caught, obskit.operation("job"):
+    error = BoomError("the reason")
+    with pytest.raises(BoomError) as caught, obskit.operation("job"):
         raise error
     assert caught.value is error
     (event,) = captured.span("job").events
@@ -299,14 +299,14 @@ def test_a_generator_is_sent_to_thrown_into_and_returns(captured):
         got = yield "ready"
         try:
             yield got
-        except Boom:
+        except BoomError:
             yield "caught"
         return "returned"
 
     generator = job()
     assert next(generator) == "ready"
     assert generator.send("sent") == "sent"
-    assert generator.throw(Boom) == "caught"
+    assert generator.throw(BoomError) == "caught"
     with pytest.raises(StopIteration) as done:
         next(generator)
     assert done.value.value == "returned"
@@ -319,13 +319,13 @@ async def test_an_async_generator_is_sent_to_and_thrown_into(captured):
         got = yield "ready"
         try:
             yield got
-        except Boom:
+        except BoomError:
             yield "caught"
 
     generator = job()
     assert await anext(generator) == "ready"
     assert await generator.asend("sent") == "sent"
-    assert await generator.athrow(Boom) == "caught"
+    assert await generator.athrow(BoomError) == "caught"
     with pytest.raises(StopAsyncIteration):
         await anext(generator)
     assert outcome_of(captured, "job") == ("ok", None)
@@ -346,14 +346,14 @@ def test_a_generator_that_is_not_run_to_its_end(captured, how):
     generator = job()
     assert next(generator) == 1
     if how == "throw":
-        with pytest.raises(Boom):
-            generator.throw(Boom)
+        with pytest.raises(BoomError):
+            generator.throw(BoomError)
     elif how == "close":
         generator.close()
     else:
         del generator
     assert cleaned == ["job"]
-    assert outcome_of(captured, "job") == (("error", f"{__name__}.Boom") if how == "throw" else ("ok", None))
+    assert outcome_of(captured, "job") == (("error", f"{__name__}.BoomError") if how == "throw" else ("ok", None))
 
 
 async def test_an_async_generator_that_is_closed(captured):
@@ -758,15 +758,15 @@ async def test_a_task_that_outlives_its_operation_starts_a_root_of_the_same_trac
     ("fields", "outcome", "rolled_up"),
     [
         ({semconv.DB_SYSTEM_NAME: "sqlite"}, None, {"db.client.count": 1, "db.client.errors": 0}),
-        ({semconv.DB_SYSTEM_NAME: "sqlite"}, Boom, {"db.client.count": 1, "db.client.errors": 1}),
+        ({semconv.DB_SYSTEM_NAME: "sqlite"}, BoomError, {"db.client.count": 1, "db.client.errors": 1}),
         ({}, None, {}),
     ],
 )
 def test_client_operations_of_databases_roll_up_into_the_root(captured, fields, outcome, rolled_up):
-    with obskit.operation("job") as root, obskit.operation("between"), contextlib.suppress(Boom):
-        with obskit.operation("query", kind="client", fields=fields):
-            if outcome:
-                raise outcome
+    query = obskit.operation("query", kind="client", fields=fields)
+    with obskit.operation("job") as root, obskit.operation("between"), contextlib.suppress(BoomError), query:
+        if outcome:
+            raise outcome
     found = {
         name: value for name, value in root.fields.items() if name.startswith("db.client.") and "duration" not in name
     }
@@ -803,8 +803,8 @@ class Recording:
     [
         ({}, "ok", None),
         ({"error_type": "503"}, "error", "503"),
-        ({"exception": Boom()}, "error", f"{__name__}.Boom"),
-        ({"exception": Boom(), "error_type": "mine"}, "error", "mine"),
+        ({"exception": BoomError()}, "error", f"{__name__}.BoomError"),
+        ({"exception": BoomError(), "error_type": "mine"}, "error", "mine"),
         ({"cancelled": True}, "cancelled", None),
         ({"cancelled": True, "error_type": "503"}, "cancelled", None),
     ],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from obskit._version import __version__
 from obskit.config import Config
+
+Foreign = Literal["none", "bare", "exports"]
 
 
 class LogsState(Protocol):
@@ -24,46 +26,49 @@ class LogsState(Protocol):
         ...
 
 
-def banner(config: Config, logs: LogsState, *, console: bool, foreign_provider: bool) -> list[str]:
+def banner(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) -> list[str]:
     """The lines to say: one, or a block where a terminal shows them.
 
     Args:
         config: the effective configuration, names resolved.
         logs: how log lines leave.
         console: whether a terminal shows them.
-        foreign_provider: whether spans go through a provider that was there before.
+        foreign: whether spans go through a provider that was there before, and whether it has an exporter itself.
     """
-    wired = [
-        f"{what} → {where}" for what, where in _wired(config, logs, console=console, foreign_provider=foreign_provider)
-    ]
-    off = [f"off: {what} ({why})" for what, why in _off(config, logs)]
+    wired = [f"{what} → {where}" for what, where in _wired(config, logs, console=console, foreign=foreign)]
+    off = [f"off: {what} ({why})" for what, why in _off(config, logs, foreign=foreign)]
     head = f"obskit {__version__} observes {config.service_name}"
     if console:
         return [head, *(f"  {line}" for line in wired + off)]
     return [" | ".join([head, *wired, *off])]
 
 
-def _wired(config: Config, logs: LogsState, *, console: bool, foreign_provider: bool) -> Iterator[tuple[str, str]]:
+def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) -> Iterator[tuple[str, str]]:
     if config.enabled:
-        where = _spans_to(config)
-        if foreign_provider:
-            where = f"the tracer provider that was set already{f', and {where}' if where else ''}"
+        where = "" if foreign == "exports" else _spans_to(config)
+        if foreign != "none":
+            where = " and ".join(filter(None, ["the tracer provider that was set already", where]))
         if where:
             yield "traces", where
     if "prometheus" in config.metrics_exporter and config.metrics_path:
         yield "metrics", config.metrics_path
     if logs.effective_mode != "off":
         how = "a terminal" if console else "JSON lines on standard output"
-        yield "logs", how if logs.effective_mode == "replace" else f"your own pipeline, stamped ({logs.reason})"
+        yield (
+            "logs",
+            how
+            if logs.effective_mode == "replace"
+            else f"your own pipeline, stamped ({logs.reason or 'as configured'})",
+        )
     paths = [path for path in (config.live_path, config.ready_path, config.startup_path, config.health_path) if path]
     if paths:
         yield "health", " ".join(paths)
 
 
-def _off(config: Config, logs: LogsState) -> Iterator[tuple[str, str]]:
+def _off(config: Config, logs: LogsState, *, foreign: Foreign) -> Iterator[tuple[str, str]]:
     if not config.enabled:
         yield "traces and RED metrics", "OTEL_SDK_DISABLED or enabled=False"
-    elif not _spans_to(config):
+    elif foreign != "exports" and not _spans_to(config):
         yield "span export", _why_no_export(config)
     if "prometheus" not in config.metrics_exporter:
         yield "/metrics", "metrics_exporter is none"

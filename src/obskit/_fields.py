@@ -79,7 +79,7 @@ class FieldPolicy:
         return dropped
 
     def name_of(self, name: str) -> str:
-        """The name that a user's field `name` has: another where it is one of obskit's own, a shorter one if need be."""
+        """The name that a user's field `name` has: another where it is one of obskit's, a shorter one if need be."""
         if name in RESERVED_FIELDS:
             return self._renamed(name)
         return name if len(name) <= _MAX_NAME else name[:_MAX_NAME]

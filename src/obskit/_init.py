@@ -245,9 +245,7 @@ def _wired(  # noqa: PLR0913  (see start)
     log = logging.getLogger("obskit")
     for warning in wanted.warnings:
         log.warning("%s", warning)
-    for line in banner(
-        config, logs, console=logs.console, foreign_provider=_provider.foreign_provider() is not None
-    ):
+    for line in banner(config, logs, console=logs.console, foreign=_provider.foreign()):
         log.info("%s", line)
     return handle
 

@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -123,6 +123,14 @@ def has_exporter(provider: trace.TracerProvider) -> bool:
     active = getattr(provider, "_active_span_processor", None)
     processors: Sequence[SpanProcessor] = getattr(active, "_span_processors", ())
     return any(not isinstance(processor, Relay) for processor in processors)
+
+
+def foreign() -> Literal["none", "bare", "exports"]:
+    """What there is of somebody else's: no provider, one whose spans go nowhere but to obskit, one that exports."""
+    provider = foreign_provider()
+    if provider is None:
+        return "none"
+    return "exports" if has_exporter(provider) else "bare"
 
 
 def make_live(provider: SdkTracerProvider, undo: ExitStack) -> None:
