@@ -89,7 +89,7 @@ def _calls() -> Sequence[tuple[str, Callable[[], object]]]:
     from opentelemetry import context, trace
 
     import obskit
-    from obskit.propagation import remote_context
+    from obskit.propagation import remote_span_context
 
     tracer = trace.get_tracer("bench")
     fields = {f"field.{n}": f"value {n}" for n in range(10)}
@@ -107,7 +107,7 @@ def _calls() -> Sequence[tuple[str, Callable[[], object]]]:
 
     return [
         ("context: attach and detach", lambda: context.detach(context.attach(here))),
-        ("propagation: read traceparent", lambda: remote_context(parent, [], [], here)),
+        ("propagation: read traceparent", lambda: remote_span_context(parent, ())),
         ("SDK: start and end a span", empty_span),
         ("SDK: the same, 10 attributes", full_span),
         ("operation(...): an INTERNAL one, all signals", operation),

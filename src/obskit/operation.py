@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 # Both in one step: the API's set_span_in_context would copy the context once more for each operation.
 from opentelemetry.trace.propagation import _SPAN_KEY
@@ -89,6 +89,7 @@ class Operation:
         fields: the wide event, flat, named by the semantic conventions.
         context: the OpenTelemetry context of the work, until it ends: it holds the span and this operation.
         parent: the operation of this process that it was started under, if any.
+        remote: the span of another process that it was started under, where `context` does not hold it.
         start_ns: wall clock, nanoseconds since the epoch.
         duration_ns: set by ``finish``; the span ends at ``start_ns + duration_ns``.
         outcome, error_type, exception: set by ``finish``.
@@ -114,6 +115,7 @@ class Operation:
         "name",
         "outcome",
         "parent",
+        "remote",
         "sampled",
         "span",
         "span_id",
@@ -131,6 +133,7 @@ class Operation:
         *,
         fields: dict[str, Value],
         context: Context | None = None,
+        remote: SpanContext | None = None,
         links: Sequence[Link] = (),
     ) -> None:
         self._pipeline = pipeline
@@ -140,6 +143,7 @@ class Operation:
         self.ended = False
         self.fields = fields
         self.links = links
+        self.remote = remote
         self.context = otel_context.get_current() if context is None else context
         parent = self.context.get(_OPERATION_KEY)
         # What is served or consumed stands for itself, also where the caller is in the same process.

@@ -7,7 +7,7 @@ https://www.w3.org/TR/baggage/). What strangers send is bounded before it is par
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -28,7 +28,9 @@ TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 BAGGAGE = "baggage"
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII | re.DOTALL)
+_IDS = r"-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})"
+_TRACEPARENT_00 = re.compile("00" + _IDS)
+_TRACEPARENT_LATER = re.compile("[0-9a-f]{2}" + _IDS + "(?:-.*)?", re.DOTALL)
 _TRACESTATE_KEY = re.compile(
     r"[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}", re.ASCII
 )
@@ -43,20 +45,22 @@ _MAX_BAGGAGE_CHARS = 8192
 
 # The flags that version 00 defines: sampled, and level 2's "the trace id is random".
 _KNOWN_FLAGS = 0x03
+_FLAGS = tuple(TraceFlags(flags) for flags in range(_KNOWN_FLAGS + 1))
 
 
 def parse_traceparent(header: str) -> SpanContext | None:
     """A ``traceparent`` header as a remote span context without state, or None when it is not valid."""
-    match = _TRACEPARENT.fullmatch(header)
+    match = _TRACEPARENT_00.fullmatch(header) or _later_traceparent(header)
     if match is None:
         return None
-    version, trace_id, span_id, flags, rest = match.groups()
-    if version == "ff" or (version == "00" and rest is not None):
-        return None
-    context = SpanContext(
-        int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16) & _KNOWN_FLAGS)
-    )
+    trace_id, span_id, flags = match.groups()
+    context = SpanContext(int(trace_id, 16), int(span_id, 16), True, _FLAGS[int(flags, 16) & _KNOWN_FLAGS])  # noqa: FBT003
     return context if context.is_valid else None
+
+
+def _later_traceparent(header: str) -> re.Match[str] | None:
+    """A version after 00 may have more behind it, and is read as far as 00 goes; ff is none."""
+    return None if header[:2] in ("00", "ff") else _TRACEPARENT_LATER.fullmatch(header)
 
 
 def parse_tracestate(headers: Iterable[str]) -> TraceState | None:
@@ -97,29 +101,25 @@ def parse_baggage(headers: Iterable[str]) -> dict[str, str]:
     return entries
 
 
-def remote_context(traceparent: list[str], tracestate: list[str], baggage_headers: list[str], base: Context) -> Context:
-    """The context that a request's headers describe, on top of `base`.
+def remote_span_context(traceparent: Sequence[str], tracestate: Sequence[str]) -> SpanContext | None:
+    """The caller's span that a request's headers name, if they name one.
 
     Args:
         traceparent: every value received; more than one is as good as none.
         tracestate: every value received, in order.
-        baggage_headers: every value received, in order.
-        base: what the context holds where the headers say nothing.
     """
-    context = base
-    span_context = parse_traceparent(traceparent[0]) if len(traceparent) == 1 else None
-    if span_context is not None:
-        state = parse_tracestate(tracestate) if tracestate else None
-        if state is not None:
-            span_context = SpanContext(
-                span_context.trace_id,
-                span_context.span_id,
-                is_remote=True,
-                trace_flags=span_context.trace_flags,
-                trace_state=state,
-            )
-        context = trace.set_span_in_context(NonRecordingSpan(span_context), context)
-    for name, value in parse_baggage(baggage_headers).items() if baggage_headers else ():
+    parent = parse_traceparent(traceparent[0]) if len(traceparent) == 1 else None
+    state = parse_tracestate(tracestate) if tracestate and parent is not None else None
+    if parent is None or state is None:
+        return parent
+    return SpanContext(
+        parent.trace_id, parent.span_id, is_remote=True, trace_flags=parent.trace_flags, trace_state=state
+    )
+
+
+def with_baggage(headers: Sequence[str], context: Context) -> Context:
+    """`context` with the baggage of a request's headers on top."""
+    for name, value in parse_baggage(headers).items():
         context = baggage.set_baggage(name, value, context)
     return context
 
@@ -136,12 +136,9 @@ class StrictTraceContext(TextMapPropagator):
         self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
     ) -> Context:
         """`context` with the remote span that the carrier describes, if it describes one."""
-        return remote_context(
-            getter.get(carrier, TRACEPARENT) or [],
-            getter.get(carrier, TRACESTATE) or [],
-            [],
-            Context() if context is None else context,
-        )
+        base = Context() if context is None else context
+        remote = remote_span_context(getter.get(carrier, TRACEPARENT) or (), getter.get(carrier, TRACESTATE) or ())
+        return base if remote is None else trace.set_span_in_context(NonRecordingSpan(remote), base)
 
     def inject(
         self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter
@@ -167,8 +164,7 @@ class BoundedBaggage(TextMapPropagator):
         self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
     ) -> Context:
         """`context` with the baggage that the carrier holds."""
-        base = Context() if context is None else context
-        return remote_context([], [], getter.get(carrier, BAGGAGE) or [], base)
+        return with_baggage(getter.get(carrier, BAGGAGE) or (), Context() if context is None else context)
 
     def inject(
         self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter

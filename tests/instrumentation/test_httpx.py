@@ -242,7 +242,7 @@ async def test_a_patch_of_somebody_elses_on_top_is_left_in_place():
     original = httpx.Client._send_single_request
     with testing.capture():
         ours = httpx.Client._send_single_request
-        httpx.Client._send_single_request = lambda self, request: ours(self, request)
+        httpx.Client._send_single_request = lambda self, request: ours(self, request)  # noqa: PLW0108  (another function)
         theirs = httpx.Client._send_single_request
     assert httpx.Client._send_single_request is theirs
     httpx.Client._send_single_request = original

@@ -247,6 +247,7 @@ def test_a_provider_without_an_exporter_is_given_obskits_until_close():
                 assert [span.name for span in captured.spans] == ["below", "job"]
             provider.get_tracer("theirs").start_span("after close").end()
             assert len(captured._exporter.spans) == 2
+            assert [relay.target for relay in provider._active_span_processor._span_processors] == [None]
         assert provider.force_flush()
     assert len(provider._active_span_processor._span_processors) == 1
 

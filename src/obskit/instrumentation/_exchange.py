@@ -75,24 +75,20 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """The app's next message to the server."""
         try:
-            message = self._observe(message)
+            kind = message["type"]
+            if kind == "http.response.body":
+                self._sent += len(message.get("body", b""))
+                if not message.get("more_body", False) and not self._trailers:
+                    self.finish(cancelled=self._disconnected)
+            elif kind == "http.response.start":
+                message = self._response_start(message)
+            elif kind == "http.response.pathsend" or (
+                kind == "http.response.trailers" and not message.get("more_trailers", False)
+            ):
+                self.finish(cancelled=self._disconnected)
         except Exception as error:
             contained("asgi", error)
         await self._send(message)
-
-    def _observe(self, message: Message) -> Message:
-        kind = message["type"]
-        if kind == "http.response.body":
-            self._sent += len(message.get("body", b""))
-            if not message.get("more_body", False) and not self._trailers:
-                self.finish(cancelled=self._disconnected)
-        elif kind == "http.response.start":
-            return self._response_start(message)
-        elif kind in ("http.response.pathsend", "http.response.zerocopysend") or (
-            kind == "http.response.trailers" and not message.get("more_trailers", False)
-        ):
-            self.finish(cancelled=self._disconnected)
-        return message
 
     def _response_start(self, message: Message) -> Message:
         self._status = status = message["status"]

@@ -24,15 +24,14 @@ from obskit.instrumentation._lifespan import Lifecycle, observe_lifespan
 from obskit.instrumentation._route import routes_exactly, routes_of
 from obskit.instrumentation._websocket import Connection
 from obskit.operation import Operation, Pipeline
-from obskit.propagation import remote_context
+from obskit.propagation import remote_span_context, with_baggage
 
 #: In the scope of every request that obskit observes: its operation. What finds one there leaves the request alone.
 SCOPE_KEY = "obskit"
 # The keys by which FastAPI's and Starlette's own telemetry know that a request is observed already.
 _FASTAPI_KEY = "fastapi.telemetry"
 _STARLETTE_KEY = "starlette.opentelemetry"
-
-_NO_VALUES: list[str] = []
+_CONNECTIONS = frozenset({"http", "websocket"})
 
 
 class Endpoints(Protocol):
@@ -98,28 +97,9 @@ class ObservedApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        kind = scope["type"]
-        if kind == "lifespan":
-            await observe_lifespan(self.app, self._lifecycle, scope, receive, send)
-            return
-        if SCOPE_KEY in scope:  # wrapped twice, or an observed app mounted in another: the outermost has it
-            await self.app(scope, receive, send)
-            return
-        if not self._lifecycle.begun:
-            self._begin_without_lifespan()
-        if kind == "http" and self._endpoints.handles(path_below_root(scope)) and not self._app_routes(scope):
-            await self._endpoints(scope, receive, send)
-        elif not self._pipeline.signals or kind not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-        else:
-            await self._observed(scope, receive, send)
-
-    async def _observed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            exchange = self._begin(scope, receive, send)
-        except Exception as error:
-            contained("asgi", error)
-            await self.app(scope, receive, send)
+        exchange = self._begin(scope, receive, send)
+        if exchange is None:
+            await self._unobserved(scope, receive, send)
             return
         op = exchange.op
         token = otel_context.attach(op.context)
@@ -135,31 +115,51 @@ class ObservedApp:
             exchange.returned()
         finally:
             otel_context.detach(token)
-            for key in (SCOPE_KEY, _FASTAPI_KEY, _STARLETTE_KEY):
-                scope.pop(key, None)
 
-    def _begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange | Connection:
+    async def _unobserved(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await observe_lifespan(self.app, self._lifecycle, scope, receive, send)
+        elif SCOPE_KEY not in scope and self._is_endpoint(scope):
+            await self._endpoints(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange | Connection | None:
+        """What observes this connection; None where obskit has nothing to observe, or cannot."""
+        kind = scope["type"]
+        # With an operation in it, the app is wrapped twice, or mounted in another that is observed: that one has it.
+        if kind not in _CONNECTIONS or SCOPE_KEY in scope:
+            return None
+        if not self._lifecycle.begun:
+            self._begin_without_lifespan()
+        if not self._pipeline.signals or self._is_endpoint(scope):
+            return None
+        try:
+            return self._exchange(scope, receive, send)
+        except Exception as error:
+            contained("asgi", error)
+            return None
+
+    def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange | Connection:
         headers = wanted_headers(scope["headers"])
         context = otel_context.get_current()
-        if headers:
-            context = remote_context(
-                headers.get("traceparent", _NO_VALUES) if self._options.read_trace_context else _NO_VALUES,
-                headers.get("tracestate", _NO_VALUES),
-                headers.get("baggage", _NO_VALUES) if self._options.read_baggage else _NO_VALUES,
-                context,
-            )
+        remote = None
+        if "traceparent" in headers and self._options.read_trace_context:
+            remote = remote_span_context(headers["traceparent"], headers.get("tracestate", ()))
+        if "baggage" in headers and self._options.read_baggage:
+            context = with_baggage(headers["baggage"], context)
         websocket = scope["type"] == "websocket"
         method: str = "GET" if websocket else scope["method"]
         known = method if method in semconv.KNOWN_METHODS else semconv.METHOD_OTHER
-        op = Operation(
+        scope[SCOPE_KEY] = op = Operation(
             self._pipeline,
             semconv.EVENT_WEBSOCKET if websocket else semconv.EVENT_HTTP_SERVER,
             known if known is method else semconv.METHOD_OTHER_SPAN_NAME,
             SpanKind.SERVER,
             fields=self._fields(scope, headers, method, known),
             context=context,
+            remote=remote,
         )
-        scope[SCOPE_KEY] = op
         scope[_FASTAPI_KEY] = None
         scope[_STARLETTE_KEY] = True
         if websocket:
@@ -167,20 +167,20 @@ class ObservedApp:
         return Exchange(op, scope, receive, send, self._routed_by, self._trace_header)
 
     def _fields(self, scope: Scope, headers: dict[str, list[str]], method: str, known: str) -> dict[str, Value]:
-        policy = self._pipeline.policy
+        policy, get = self._pipeline.policy, scope.get
         fields: dict[str, Value] = {
             semconv.HTTP_REQUEST_METHOD: known,
             semconv.URL_PATH: policy.redact(semconv.URL_PATH, policy.clean(scope["path"])),
-            semconv.URL_SCHEME: scope.get("scheme") or "http",
-            semconv.NETWORK_PROTOCOL_VERSION: scope.get("http_version") or "1.1",
+            semconv.URL_SCHEME: get("scheme") or "http",
+            semconv.NETWORK_PROTOCOL_VERSION: get("http_version") or "1.1",
         }
         if known is not method:
             fields[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = str(method)[:64]
         if "host" in headers:
             fields[semconv.SERVER_ADDRESS] = without_port(headers["host"][0])
-        elif scope.get("server"):
+        elif get("server"):
             fields[semconv.SERVER_ADDRESS] = str(scope["server"][0])
-        client = scope.get("client")
+        client = get("client")
         if client and self._options.client_address != "off":
             full = self._options.client_address == "full"
             fields[semconv.CLIENT_ADDRESS] = client[0] if full else truncated(client[0])
@@ -188,18 +188,23 @@ class ObservedApp:
             fields[semconv.USER_AGENT_ORIGINAL] = headers["user-agent"][0]
         if "x-request-id" in headers:
             fields[semconv.REQUEST_ID] = headers["x-request-id"][0]
-        queued = queue_ms(headers["x-request-start"][0]) if "x-request-start" in headers else None
-        if queued is not None:
-            fields[semconv.QUEUE_MS] = queued
+        if "x-request-start" in headers:
+            queued = queue_ms(headers["x-request-start"][0])
+            if queued is not None:
+                fields[semconv.QUEUE_MS] = queued
         return fields
 
-    def _app_routes(self, scope: Scope) -> bool:
-        path = path_below_root(scope)
-        routes = routes_of(self._routed_by)
-        if not routes or not routes_exactly(routes, path):
+    def _is_endpoint(self, scope: Scope) -> bool:
+        """Whether a request is for one of the endpoints, unless the app routes that very path itself."""
+        if scope["type"] != "http":
             return False
+        path = path_below_root(scope) if scope.get("root_path") else scope["path"]
+        if not self._endpoints.handles(path):
+            return False
+        if not routes_exactly(routes_of(self._routed_by) or (), path):
+            return True
         self._options.left_to_app(path)
-        return True
+        return False
 
     def _begin_without_lifespan(self) -> None:
         try:

@@ -198,6 +198,11 @@ class OperationSpan(Span, ReadableSpan):
         )
 
 
+def context_of(op: Operation) -> Context:
+    """The context that an operation was started under, as samplers and processors of others expect it."""
+    return op.context if op.remote is None else trace.set_span_in_context(NonRecordingSpan(op.remote), op.context)
+
+
 class Processors(SynchronousMultiSpanProcessor):
     """A provider's span processors, obskit's queue first.
 
@@ -255,7 +260,9 @@ class SpanSource:
 
     def start(self, op: Operation) -> Span:
         """The span of an operation that begins: recording if its trace is sampled, else only its ids."""
-        parent: SpanContext | None = trace.get_current_span(op.context).get_span_context()
+        parent: SpanContext | None = op.remote
+        if parent is None:
+            parent = trace.get_current_span(op.context).get_span_context()
         if parent is not None and parent.is_valid and self._follows_parent:
             trace_id, flags, state = parent.trace_id, parent.trace_flags & _KNOWN_FLAGS, parent.trace_state
             recording = flags & _SAMPLED
@@ -274,7 +281,7 @@ class SpanSource:
         span = OperationSpan(op, context, parent, self)
         if self.processors.foreign:
             try:
-                span.begin(op.context)
+                span.begin(context_of(op))
             except Exception as error:  # of a processor of somebody else's
                 contained("traces", error)
         return span

@@ -19,7 +19,7 @@ from obskit._exception import Exceptions
 from obskit._fields import Value
 from obskit.config import Config
 from obskit.operation import Operation
-from obskit.signals._span import OperationSpan, error_status, is_recorded
+from obskit.signals._span import OperationSpan, context_of, error_status, is_recorded
 
 
 class Spans(Protocol):
@@ -43,7 +43,7 @@ class TracerSpans:
     def start(self, op: Operation) -> Span:
         """The span of an operation that begins."""
         return self._tracer.start_span(
-            op.name, context=op.context, kind=op.kind, attributes=op.fields, links=op.links, start_time=op.start_ns
+            op.name, context=context_of(op), kind=op.kind, attributes=op.fields, links=op.links, start_time=op.start_ns
         )
 
 
