@@ -277,6 +277,7 @@ def test_the_second_close_does_nothing():
     obs = obskit.init(config=OFF)
     assert obs.close()
     pipeline = current_pipeline()
+    assert pipeline is not obs._pipeline
     other = obskit.init(service_name="other", config=OFF)
     assert obs.close()
     assert obs.closed

@@ -28,6 +28,8 @@ _STRUCTLOG_ALIASES: Final = {"exception": "error", "warn": "warning", "fatal": "
 #: puts in here, and what the next init does, reaches them too.
 _PROCESSORS: Final[list[Any]] = []
 _stack_renderer = StackInfoRenderer(additional_ignores=[__name__])
+#: Every context variable that structlog has made in this process; where it keeps none, any may exist.
+_BOUND_SOMEWHERE: Final[Any] = getattr(structlog.contextvars, "_CONTEXT_VARS", True)
 #: What the renderer returns: to structlog, that the wrapped logger is called with nothing.
 _WRITTEN: Final[tuple[tuple[()], dict[str, Any]]] = ((), {})
 
@@ -93,6 +95,11 @@ def get_logger(name: str | None = None) -> Any:
     return structlog.get_logger(name)
 
 
+def _merge_contextvars(logger: Any, method_name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog's, which looks through the whole context for each line, only where anybody has bound a variable."""
+    return merge_contextvars(logger, method_name, event) if _BOUND_SOMEWHERE else event
+
+
 def structlog_is_the_teams() -> bool:
     """Whether someone other than obskit has configured structlog."""
     return structlog.is_configured() and structlog.get_config()["processors"] is not _PROCESSORS
@@ -108,7 +115,7 @@ def configure_structlog(lines: Lines, level: int) -> Callable[[], None]:
     Returns:
         What restores the defaults of structlog, except where someone has changed the configuration since.
     """
-    _PROCESSORS[:] = [merge_contextvars, Renderer(lines)]
+    _PROCESSORS[:] = [_merge_contextvars, Renderer(lines)]
     _set_level(level)
     ours: dict[str, Any] = {
         "processors": _PROCESSORS,
