@@ -44,7 +44,7 @@ def child(name: str) -> Child:
         return _serving(driver, subject.flush, repeats, sampled=True)
 
     def ladder(repeats: int) -> list[tuple[str, float, float]]:
-        pipeline = importlib.import_module("obskit.operation")._pipeline  # noqa: SLF001  (its signals are what vary)
+        pipeline = importlib.import_module("obskit._pipeline")._pipeline  # noqa: SLF001  (its signals are what vary)
         signals = pipeline.signals
         steps = [("+ the operation, and the handler's log line", (_NoSignal(),))]
         steps += [(f"+ {signals[n].name}", signals[: n + 1]) for n in range(len(signals))]

@@ -28,7 +28,8 @@ import fresh_process
 import obskit
 import raw_asgi
 from obskit import Config, _init, propagation
-from obskit.operation import current_operation, current_pipeline
+from obskit._pipeline import current_pipeline
+from obskit.operation import current_operation
 from obskit.signals import _provider
 from obskit.testing import capture
 
@@ -489,7 +490,7 @@ def test_a_loop_that_is_not_asyncios_is_served_as_well():
 def test_a_restore_that_fails_does_not_stop_the_others(contained_errors):
     obs = obskit.init(config=OFF)
     before = httpx.Client._send_single_request
-    obs._undo.callback(lambda: 1 / 0)
+    obs.undo.callback(lambda: 1 / 0)
     obs.close()
     assert httpx.Client._send_single_request is not before
     assert [component for component, _ in contained_errors] == ["close"]

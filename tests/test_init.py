@@ -15,8 +15,8 @@ import fresh_process
 import obskit
 import raw_asgi
 from obskit import Config
+from obskit._pipeline import current_pipeline
 from obskit.exceptions import ConfigError
-from obskit.operation import current_pipeline
 
 
 @pytest.fixture(autouse=True)

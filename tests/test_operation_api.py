@@ -17,8 +17,9 @@ from starlette.middleware.base import BaseHTTPMiddleware
 import obskit
 import raw_asgi
 from obskit import Config, semconv
+from obskit._pipeline import Pipeline
 from obskit.exceptions import ConfigError
-from obskit.operation import NO_OPERATION, Operation, Pipeline, current_operation
+from obskit.operation import NO_OPERATION, Operation, current_operation
 from obskit.testing import capture
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -273,14 +273,17 @@ def test_contrib_that_comes_after_the_first_app_has_begun():
     assert result == [["INTERNAL", "work"], ["SERVER", "GET /items/{id}"]]
 
 
-def test_an_observed_app_mounted_in_one_that_is_not():
+@pytest.mark.parametrize("framework", [Starlette, FastAPI])
+def test_an_observed_app_mounted_in_one_that_is_not(framework):
     inner, _ = make_app("fastapi", "nothing", None, [])
-    outer = Starlette(routes=[Mount("/v1", inner)])
+    outer = framework()
+    outer.mount("/v1", inner)
     with capture(inner) as captured:
         assert raw_asgi.get(outer, "/v1/plain/7", {"traceparent": TRACEPARENT}).status == 200
         (span,) = captured.spans
     assert (span.kind.name, span.parent.span_id) == ("SERVER", int(PARENT_ID, 16))
     assert span.attributes["url.path"] == "/v1/plain/7"
+    assert span.name == f"GET {span.attributes['http.route']}" == "GET /plain/{id}"
 
 
 def test_two_observed_apps_in_one_process():

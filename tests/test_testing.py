@@ -9,8 +9,8 @@ from fastapi import FastAPI
 import obskit
 import raw_asgi
 from obskit import Config
+from obskit._pipeline import current_pipeline
 from obskit.exceptions import ConfigError
-from obskit.operation import current_pipeline
 from obskit.testing import Captured, capture
 
 

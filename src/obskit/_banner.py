@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -26,16 +26,19 @@ class LogsState(Protocol):
         ...
 
 
-def banner(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) -> list[str]:
+def banner(config: Config, logs: LogsState, *, clients: Sequence[str], console: bool, foreign: Foreign) -> list[str]:
     """The lines to say: one, or a block where a terminal shows them.
 
     Args:
         config: the effective configuration, names resolved.
         logs: how log lines leave.
+        clients: the outbound libraries that are observed.
         console: whether a terminal shows them.
         foreign: whether spans go through a provider that was there before, and whether it has an exporter itself.
     """
     wired = [f"{what} → {where}" for what, where in _wired(config, logs, console=console, foreign=foreign)]
+    if clients:
+        wired.append(f"clients → {' '.join(clients)}")
     off = [f"off: {what} ({why})" for what, why in _off(config, logs, foreign=foreign)]
     head = f"obskit {__version__} observes {config.service_name}"
     if console:

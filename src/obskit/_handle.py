@@ -9,50 +9,28 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from prometheus_client import CollectorRegistry
 
 from obskit._asgi import ASGIApp
 from obskit._guard import contained
-from obskit._tally import Tally
+from obskit._pipeline import Pipeline
+from obskit._writer import Writer
 from obskit.config import Config
 from obskit.export.spans import SpanQueue
 from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
 from obskit.instrumentation import starlette
+from obskit.instrumentation._clients import Clients
 from obskit.instrumentation._loop import LoopMonitor
 from obskit.instrumentation.asgi import ObservedApp, ServerOptions
-from obskit.operation import Pipeline
 from obskit.signals._adopt import LogPipeline
 
 F = TypeVar("F", bound=Callable[..., object])
 
 # What the last lines get of the time that close() has, after the spans.
 _SHARE_OF_LINES = 0.2
-
-
-class Writer(Protocol):
-    """Where log lines leave the process; :class:`obskit.export.writer.LineWriter`, or a test's."""
-
-    tally: Tally
-    bytes_written: int
-
-    def write(self, line: bytes) -> None:
-        """Take one line; never blocks or raises."""
-        ...
-
-    def flush(self, timeout: float) -> bool:
-        """Write what was taken, within `timeout` seconds."""
-        ...
-
-    def close(self, timeout: float) -> bool:
-        """Flush, and take no more."""
-        ...
-
-    def write_through(self) -> None:
-        """From now on, write each line at once."""
-        ...
 
 
 class Obskit:
@@ -74,11 +52,11 @@ class Obskit:
         health: Checks,
         endpoints: Endpoints,
         pipeline: Pipeline,
+        clients: Clients,
         spans: SpanQueue | None,
         writer: Writer,
         logs: LogPipeline,
         loop_monitor: LoopMonitor,
-        undo: ExitStack,
     ) -> None:
         self.config = config
         self.asked_for = asked_for
@@ -87,11 +65,13 @@ class Obskit:
         self.place = place
         self._endpoints = endpoints
         self._pipeline = pipeline
+        self._clients = clients
         self._spans = spans
         self._writer = writer
         self._logs = logs
         self._loop_monitor = loop_monitor
-        self._undo = undo
+        #: What init() touched, to be undone.
+        self.undo = ExitStack()
         self._lock = threading.Lock()
         self._closed = False
         self._stop_by: float | None = None
@@ -154,8 +134,10 @@ class Obskit:
             Whether everything has left the process.
         """
         end = time.monotonic() + timeout
+        lost = self._lost()
         sent = self._spans is None or self._spans.flush(timeout)
-        return self._writer.flush(max(0.0, end - time.monotonic())) and sent
+        written = self._writer.flush(max(0.0, end - time.monotonic()))
+        return sent and written and self._lost() == lost
 
     def close(self, timeout: float | None = None) -> bool:
         """Send what is queued and restore everything that ``init()`` touched. Later calls do nothing.
@@ -172,6 +154,7 @@ class Obskit:
             self._closed = True
         seconds = self._seconds_left() if timeout is None else timeout
         end = time.monotonic() + seconds
+        lost = self._lost()
         self._pipeline.signals = ()
         self._endpoints.close()
         self._loop_monitor.stop()
@@ -179,11 +162,15 @@ class Obskit:
         sent = self._spans is None or self._spans.close(seconds * (1 - _SHARE_OF_LINES))
         self._restore()
         written = self._writer.close(max(seconds * _SHARE_OF_LINES, end - time.monotonic()))
-        return sent and written
+        return sent and written and self._lost() == lost
+
+    def _lost(self) -> int:
+        tallies = [self._writer.tally] if self._spans is None else [self._writer.tally, self._spans.tally]
+        return sum(sum(tally.dropped.values()) for tally in tallies)
 
     def _restore(self) -> None:
         try:
-            self._undo.close()
+            self.undo.close()
         except Exception as error:  # of one of them; the stack has gone through all the others
             contained("close", error)
 
@@ -205,7 +192,7 @@ class Obskit:
     def instrument(self, app: Any) -> None:
         """Observe a Starlette or FastAPI app in place."""
         if not starlette.is_instrumented(app):
-            self._undo.callback(starlette.instrument(app, lambda call: self._observed(call, routed_by=app)))
+            self.undo.callback(starlette.instrument(app, lambda call: self._observed(call, routed_by=app)))
 
     def _observed(self, app: ASGIApp, routed_by: Any = None) -> ObservedApp:
         config = self.config
@@ -243,7 +230,9 @@ class Obskit:
         with suppress(RuntimeError):  # the loop is not asyncio's
             self._loop_monitor.start(asyncio.get_running_loop())
         self._stand_down.install()
-        self._undo.callback(starlette.instrument_background(self._pipeline))
+        if self.config.enabled:
+            self._clients.install()
+        self.undo.callback(starlette.instrument_background(self._pipeline))
         if not self._begun:
             self._begun = True
             self._logs.adopt()
@@ -264,9 +253,13 @@ class Obskit:
         except RuntimeError:  # the loop is not asyncio's, or takes no more work
             self.flush(self._seconds_left())
         left = 0 if self._spans is None else self._spans.tally.queued
-        if left:  # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by
+        if (
+            self._spans is not None and left
+        ):  # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by
             logging.getLogger("obskit").warning(
-                "%d spans could not be exported within shutdown_seconds; they are lost if the process ends now", left
+                "spans not exported within shutdown_seconds, and lost if the process ends now: %d%s",
+                left,
+                self._spans.trouble(),
             )
         self._writer.write_through()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from time import perf_counter_ns, time_ns
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -22,8 +22,9 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from obskit import semconv
 from obskit._exception import qualified_name
-from obskit._fields import FieldPolicy, Value
+from obskit._fields import Value
 from obskit._guard import contained
+from obskit._pipeline import Pipeline
 
 Outcome = Literal["ok", "error", "cancelled"]
 
@@ -31,52 +32,6 @@ _OPERATION_KEY = otel_context.create_key("obskit-operation")
 # Re-entrant: a signal handler, or a logging handler that is told of a name's collision, may accumulate too.
 _ACCUMULATE_LOCK = threading.RLock()
 _EMPTY = Context()
-
-
-class Signal(Protocol):
-    """A projection of operations. It reads the operation and computes no fact of its own."""
-
-    name: str
-
-    def start(self, op: Operation) -> None:
-        """The operation has begun; its early fields are set."""
-        ...
-
-    def finish(self, op: Operation) -> None:
-        """The operation has ended; duration, outcome and all fields are final."""
-        ...
-
-
-class Pipeline:
-    """What operations pass through: the field policy on the way in, the signals at start and end.
-
-    Args:
-        signals: in the order in which they start; traces first, since it gives the operation its ids.
-        policy: how user fields enter.
-
-    Emptying ``signals`` switches everything that was instrumented off; ``close()`` does so.
-    """
-
-    __slots__ = ("dropped_fields", "policy", "signals")
-
-    def __init__(self, signals: Sequence[Signal] = (), policy: FieldPolicy | None = None) -> None:
-        self.signals: tuple[Signal, ...] = tuple(signals)
-        self.policy = policy or FieldPolicy()
-        self.dropped_fields = 0
-
-
-_pipeline = Pipeline()
-
-
-def install(pipeline: Pipeline) -> None:
-    """Make `pipeline` the one that :func:`current_pipeline` gives; ``init()`` and ``close()`` call it."""
-    global _pipeline  # noqa: PLW0603  (the process has one pipeline; the handle restores the empty one)
-    _pipeline = pipeline
-
-
-def current_pipeline() -> Pipeline:
-    """The pipeline that is installed; an empty one outside of ``init()`` and ``close()``."""
-    return _pipeline
 
 
 class Operation:

@@ -39,6 +39,7 @@ def test_one_line_says_what_is_wired_and_where_it_goes(start_receiver, start_ser
         "metrics → /metrics",
         "logs → JSON lines on standard output",
         "health → /livez /readyz /startupz /health",
+        "clients → httpx",
     ]
     assert service.lines[0]["level"] == "info"
     assert set(service.probes.values()) == {200}
@@ -136,6 +137,7 @@ def test_on_a_terminal_init_says_it_in_a_block(session):
         "metrics → /metrics",
         "logs → a terminal",
         "health → /livez /readyz /startupz /health",
+        "clients → httpx",
         "off: span export (set OTEL_EXPORTER_OTLP_ENDPOINT to switch it on)",
     ]
     assert session.errors == ""

@@ -17,7 +17,7 @@ from receiver import until
 SHUTDOWN_SECONDS = 2.0
 #: What the server's own shutdown and a busy machine may add.
 MARGIN_SECONDS = 3.0
-LOST = "could not be exported"
+LOST = "spans not exported"
 
 
 def exporting_to(receiver, **variables):

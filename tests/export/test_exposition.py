@@ -14,9 +14,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from obskit import _guard
+from obskit._pipeline import Pipeline
 from obskit._tally import Tally
 from obskit.export.exposition import exposition, prefers_openmetrics
-from obskit.operation import Operation, Pipeline
+from obskit.operation import Operation
 from obskit.signals._internals import EventLoopLag, Internals
 from obskit.signals.metrics import Metrics
 

@@ -364,7 +364,7 @@ def test_close_abandons_a_hung_export_at_its_deadline(queue_of, caplog):
     assert 0.15 < time.monotonic() - started < 2
     assert nonzero(queue.tally) == {"shutdown": 5}
     assert [record.getMessage() for record in caplog.records] == [
-        "5 spans could not be exported before the process stopped; they are lost"
+        "spans not exported before the process stopped, and lost: 5"
     ]
     gate.let.release()
     queue._thread.join(5)

@@ -256,3 +256,20 @@ async def test_what_breaks_obskit_does_not_break_the_call(url, captured, contain
     assert (await get("async", f"{url}/ok")).status_code == 200
     assert [component for component, _ in contained_errors] == ["httpx", "httpx"]
     contained_errors.clear()
+
+
+@pytest.mark.filterwarnings("ignore:Using `httpx`")  # Starlette asks for httpx2, which is not what is tested here
+def test_a_test_clients_request_is_nobodys_outbound_call(captured):
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    with TestClient(Starlette()) as client:
+        assert client.get("/x").status_code == 404
+    assert captured.spans == []
+
+
+async def test_a_scheme_without_a_known_port_has_none(captured):
+    transport = httpx.MockTransport(lambda request: httpx.Response(204))
+    with httpx.Client(transport=transport) as client:
+        client.get("unix://socket/x")
+    assert "server.port" not in captured.span("GET").attributes

@@ -25,12 +25,13 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
+from obskit._pipeline import Pipeline
 from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
 from obskit.instrumentation import _blame, _loop
 from obskit.instrumentation._loop import LoopMonitor
 from obskit.instrumentation.asgi import ObservedApp, ServerOptions
-from obskit.operation import Operation, Pipeline
+from obskit.operation import Operation
 
 LONG = 30.0
 BLOCK = 0.3  # long enough to be seen by a monitor with the short times below

@@ -20,7 +20,8 @@ import uvicorn.config
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
-from obskit.operation import Operation, Pipeline
+from obskit._pipeline import Pipeline
+from obskit.operation import Operation
 from obskit.redaction import Redactor
 from obskit.signals._adopt import install_logs
 from obskit.signals._pipeline import get_logger
@@ -430,7 +431,8 @@ SERVED = """
     import structlog
     from opentelemetry.trace import SpanKind
     from obskit import semconv
-    from obskit.operation import Operation, Pipeline
+    from obskit._pipeline import Pipeline
+    from obskit.operation import Operation
     from obskit.redaction import Redactor
     from obskit.signals._adopt import install_logs
 

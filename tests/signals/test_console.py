@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
-from obskit.operation import Operation, Pipeline
+from obskit._pipeline import Pipeline
+from obskit.operation import Operation
 from obskit.redaction import Redactor
 from obskit.signals._console import Console, colours_wanted, visible
 from obskit.signals._lines import Lines

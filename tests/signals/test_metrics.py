@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 import obskit
 from obskit import _guard
+from obskit._pipeline import Pipeline
 from obskit._tally import Tally
 from obskit.exceptions import ConfigError
-from obskit.operation import Operation, Pipeline
+from obskit.operation import Operation
 from obskit.signals import _internals
 from obskit.signals._families import HistogramSeries
 from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics

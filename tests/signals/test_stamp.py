@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
-from obskit.operation import Operation, Pipeline
+from obskit._pipeline import Pipeline
+from obskit.operation import Operation
 from obskit.signals import _stamp
 from obskit.signals._stamp import emit_to_team, stamp_records, stamp_structlog
 from obskit.signals.logs import Logs

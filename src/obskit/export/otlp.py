@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import random
 import ssl
@@ -67,6 +68,8 @@ class OtlpSpanExporter:
         client_key: str | None = None,
         client_certificate: str | None = None,
     ) -> None:
+        #: What keeps spans from being delivered now, in one line without credentials; empty when nothing does.
+        self.trouble = ""
         self._url = urlsplit(endpoint)
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
             msg = "the OTLP endpoint must be a URL such as http://localhost:4318/v1/traces"
@@ -139,10 +142,20 @@ class OtlpSpanExporter:
                     error = f"{type(failure).__name__}: {str(failure)[:200]}"
             else:
                 if answer.status not in _RETRYABLE:
+                    self.trouble = ""
                     return self._decided(answer, sent)
                 error = f"HTTP {answer.status}"
                 asked = retry_after_seconds(answer.retry_after)
+            self._say(error)
             self._closed.wait(max(0.0, min(asked or next(waits), deadline - monotonic())))
+
+    def _say(self, error: str) -> None:
+        """Tell of an outage when it begins, not when the first span is lost to it."""
+        if not self.trouble:
+            logging.getLogger("obskit").warning(
+                "spans cannot be delivered to %s: %s; they wait in the queue and are tried again", self.endpoint, error
+            )
+        self.trouble = f"{self.endpoint}: {error}"
 
     def _attempt(self, body: bytes, deadline: float) -> Answer:
         headers = {

@@ -137,11 +137,16 @@ class SpanQueue(SpanProcessor):
             self._changed.notify_all()
             thread = self._thread
         if left:
-            _logger().warning("%d spans could not be exported before the process stopped; they are lost", left)
+            _logger().warning("spans not exported before the process stopped, and lost: %d%s", left, self.trouble())
         elif thread is not None:
             thread.join(max(0.0, self._close_deadline - monotonic()))
         self._close_exporter()
         return not left
+
+    def trouble(self) -> str:
+        """What keeps spans from being exported now, as the end of a sentence; empty when nothing is known to."""
+        trouble: str = getattr(self._exporter, "trouble", "")
+        return trouble and f" ({trouble})"
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """As the SDK calls :meth:`flush`, in milliseconds; `export_timeout` if it names no time."""

@@ -9,7 +9,7 @@ from typing import Any
 from obskit import semconv
 from obskit._asgi import Message, Receive, Scope, Send
 from obskit._guard import contained
-from obskit.instrumentation._route import route_template
+from obskit.instrumentation._route import mounted_at, route_template
 from obskit.operation import Operation
 
 _SERVER_ERROR = 500
@@ -31,6 +31,7 @@ class Exchange:
         "_handled_before",
         "_receive",
         "_received",
+        "_root",
         "_routed_by",
         "_scope",
         "_send",
@@ -55,6 +56,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._routed_by = routed_by
+        self._root = mounted_at(scope)
         self._trace_header = trace_header
         self._status = 0
         self._sent = 0
@@ -135,7 +137,7 @@ class Exchange:
         if op.ended:
             return
         try:
-            route = route_template(self._scope, self._routed_by)
+            route = route_template(self._scope, self._routed_by, self._root)
             if route is not None:
                 fields[semconv.HTTP_ROUTE] = route
                 op.name = f"{op.name} {route}"

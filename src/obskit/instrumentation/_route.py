@@ -21,24 +21,32 @@ def routes_of(app: Any) -> Sequence[Any] | None:
     return None
 
 
-def route_template(scope: Mapping[str, Any], app: Any) -> str | None:
+def mounted_at(scope: Mapping[str, Any]) -> str | None:
+    """Where the app that is about to be called is mounted in one that is not observed; None where it is in none."""
+    return scope.get("root_path", "") if "app_root_path" in scope else None
+
+
+def route_template(scope: Mapping[str, Any], app: Any, root: str | None = None) -> str | None:
     """The template that a request was routed by, such as ``/tenants/{tenant}/items``, below the server's root path.
 
     Args:
         scope: the ASGI scope after the app has routed it.
-        app: the outermost app, whose routes name the mounts that lie on the way.
+        app: the observed app, whose routes name the mounts that lie on the way.
+        root: where the observed app itself is mounted in another one; None where it is not.
     """
+    if root is None:
+        root = scope.get("app_root_path", scope.get("root_path", ""))
     route = scope.get("route")
     if hasattr(route, "endpoint"):
         template = _template_of(route, scope)
-        if template is None or "app_root_path" not in scope:
+        if template is None or scope.get("root_path", "") == root:
             return template
-        prefix = _mounts(scope, routes_of(app))
+        prefix = _mounts(scope, routes_of(app), root)
         return None if prefix is None else prefix + template
     routes = routes_of(app) if "endpoint" in scope else None
     if routes is None:  # nothing matched, or nothing is known
         return None
-    return _search(routes, _path_below(scope, scope.get("app_root_path", scope.get("root_path", ""))), scope)
+    return _search(routes, _path_below(scope, root), scope)
 
 
 def _template_of(route: Any, scope: Mapping[str, Any]) -> str | None:
@@ -56,9 +64,8 @@ def _path_below(scope: Mapping[str, Any], root: str) -> str:
     return path[len(root) :] if root and path.startswith(root) else path
 
 
-def _mounts(scope: Mapping[str, Any], routes: Sequence[Any] | None) -> str | None:
-    """The templates of the mounts between the outermost app and the one that routed the request."""
-    root: str = scope["app_root_path"]
+def _mounts(scope: Mapping[str, Any], routes: Sequence[Any] | None, root: str) -> str | None:
+    """The templates of the mounts between the observed app and the one that routed the request."""
     concrete: str = scope["root_path"][len(root) :]
     path = _path_below(scope, root)
     prefix = ""

@@ -7,7 +7,7 @@ from typing import Any
 from obskit import semconv
 from obskit._asgi import Message, Receive, Scope, Send
 from obskit._guard import contained
-from obskit.instrumentation._route import route_template
+from obskit.instrumentation._route import mounted_at, route_template
 from obskit.operation import Operation
 
 _ABNORMAL = 1006
@@ -24,7 +24,7 @@ class Connection:
         routed_by: the outermost app, whose routes name the mounts.
     """
 
-    __slots__ = ("_close_code", "_receive", "_routed_by", "_scope", "_send", "op")
+    __slots__ = ("_close_code", "_receive", "_root", "_routed_by", "_scope", "_send", "op")
 
     def __init__(self, op: Operation, scope: Scope, receive: Receive, send: Send, routed_by: Any) -> None:
         self.op = op
@@ -32,6 +32,7 @@ class Connection:
         self._receive = receive
         self._send = send
         self._routed_by = routed_by
+        self._root = mounted_at(scope)
         self._close_code = 0
 
     async def receive(self) -> Message:
@@ -60,7 +61,7 @@ class Connection:
         """End the operation with what is known now."""
         op = self.op
         try:
-            route = route_template(self._scope, self._routed_by)
+            route = route_template(self._scope, self._routed_by, self._root)
             if route is not None:
                 op.fields[semconv.HTTP_ROUTE] = route
                 op.name = f"{op.name} {route}"

@@ -18,12 +18,13 @@ from obskit import semconv
 from obskit._asgi import ASGIApp, Receive, Scope, Send, path_below_root
 from obskit._fields import Value
 from obskit._guard import contained
+from obskit._pipeline import Pipeline
 from obskit.instrumentation._exchange import Exchange
 from obskit.instrumentation._headers import queue_ms, truncated, wanted_headers, without_port
 from obskit.instrumentation._lifespan import Lifecycle, observe_lifespan
 from obskit.instrumentation._route import routes_exactly, routes_of
 from obskit.instrumentation._websocket import Connection
-from obskit.operation import Operation, Pipeline
+from obskit.operation import Operation
 from obskit.propagation import remote_span_context, with_baggage
 
 #: In the scope of every request that obskit observes: its operation. What finds one there leaves the request alone.

@@ -14,8 +14,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind
 
 from obskit import semconv
+from obskit._pipeline import current_pipeline
 from obskit.exceptions import ConfigError
-from obskit.operation import Operation, current_operation, current_pipeline
+from obskit.operation import Operation, current_operation
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,6 +7,7 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,8 @@ from opentelemetry.trace import SpanKind
 from obskit import semconv
 from obskit._fields import Value
 from obskit._guard import contained
-from obskit.operation import Operation, Pipeline
+from obskit._pipeline import Pipeline
+from obskit.operation import Operation
 from obskit.propagation import TRACEPARENT, TRACESTATE, traceparent_of
 
 _CLIENT_ERROR = 400
@@ -59,7 +61,8 @@ def _patch(cls: Any, replacement: Callable[[Any], Any]) -> Callable[[], None]:
 
 def _sync_send(pipeline: Pipeline, original: Callable[[Any, Any], httpx.Response], *, propagate: bool) -> Any:
     def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
-        op = _begin(pipeline, request, propagate=propagate)
+        # A test client's request is the inbound one that it makes up, and nobody's outbound call.
+        op = None if _is_test_client(client) else _begin(pipeline, request, propagate=propagate)
         if op is None:
             return original(client, request)
         token = otel_context.attach(op.context)
@@ -98,6 +101,11 @@ def _async_send(
     return send
 
 
+def _is_test_client(client: httpx.Client) -> bool:
+    testclient = sys.modules.get("starlette.testclient")
+    return testclient is not None and isinstance(client, testclient.TestClient)
+
+
 def _begin(pipeline: Pipeline, request: httpx.Request, *, propagate: bool) -> Operation | None:
     if not pipeline.signals:
         return None
@@ -132,9 +140,11 @@ def _fields(pipeline: Pipeline, request: httpx.Request, method: str, known: str)
     fields: dict[str, Value] = {
         semconv.HTTP_REQUEST_METHOD: known,
         semconv.SERVER_ADDRESS: url.host,
-        semconv.SERVER_PORT: url.port or _DEFAULT_PORTS.get(url.scheme, 0),
         semconv.URL_FULL: pipeline.policy.redact(semconv.URL_FULL, pipeline.policy.clean(str(url))),
     }
+    port = url.port or _DEFAULT_PORTS.get(url.scheme)
+    if port is not None:
+        fields[semconv.SERVER_PORT] = port
     if known is not method:
         fields[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = method[:64]
     return fields

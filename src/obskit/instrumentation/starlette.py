@@ -17,9 +17,10 @@ from opentelemetry.trace import SpanKind
 
 from obskit import semconv
 from obskit._asgi import ASGIApp, Receive, Scope, Send
+from obskit._pipeline import Pipeline
 from obskit.instrumentation.asgi import SCOPE_KEY
 from obskit.instrumentation.function import Running
-from obskit.operation import Operation, Pipeline, current_operation
+from obskit.operation import Operation, current_operation
 
 _CONTRIB_ASGI = "opentelemetry.instrumentation.asgi"
 _BACKGROUND = "starlette.background"

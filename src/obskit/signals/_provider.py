@@ -19,6 +19,10 @@ from opentelemetry.util.types import Attributes
 
 from obskit._sdk import without_variables
 
+#: FastAPI's native telemetry wakes up for every app of the process once a provider is set. obskit sets one for its
+#: own spans: apps that it does not observe stay as quiet as they were, and those that it does need no second span.
+_NATIVE_FASTAPI = "fastapi"
+
 
 class GlobalTracerProvider(trace.TracerProvider):
     """What obskit sets as the global provider: passes everything on to the live one, and to nothing once closed.
@@ -37,6 +41,8 @@ class GlobalTracerProvider(trace.TracerProvider):
         attributes: Attributes = None,
     ) -> trace.Tracer:
         """A tracer that uses whichever provider is live when it starts a span."""
+        if instrumenting_module_name == _NATIVE_FASTAPI:
+            return trace.NoOpTracer()
         return _GlobalTracer(self, (instrumenting_module_name, instrumenting_library_version, schema_url, attributes))
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:

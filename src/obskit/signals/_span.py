@@ -7,48 +7,26 @@ SDK's ``ReadableSpan`` once it has ended), and what is set on it becomes a field
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import (
-    Event,
-    ReadableSpan,
-    SpanLimits,
-    SpanProcessor,
-    SynchronousMultiSpanProcessor,
-    TracerProvider,
-)
-from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import (
-    DEFAULT_TRACE_STATE,
-    Link,
-    NonRecordingSpan,
-    Span,
-    SpanContext,
-    Status,
-    StatusCode,
-    TraceFlags,
-)
+from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from obskit import semconv
-from obskit._exception import Exceptions
-from obskit._fields import FieldPolicy, Value
-from obskit._guard import contained
 from obskit._version import __version__
 from obskit.operation import NO_OPERATION, Operation
+
+if TYPE_CHECKING:
+    from obskit.signals._source import SpanSource
 
 _SCOPE = InstrumentationScope("obskit", __version__)
 _UNSET = Status(StatusCode.UNSET)
 _ERROR = Status(StatusCode.ERROR)
-_SAMPLED, _RANDOM, _KNOWN_FLAGS = 0x01, 0x02, 0x03
-_FLAGS = tuple(TraceFlags(flags) for flags in range(4))
-_getrandbits = random.getrandbits
 _KEPT_BY_READABLE = frozenset(vars(ReadableSpan("")))
 
 
@@ -196,92 +174,3 @@ class OperationSpan(Span, ReadableSpan):
             end_time=end_ns,
             instrumentation_scope=_SCOPE,
         )
-
-
-def context_of(op: Operation) -> Context:
-    """The context that an operation was started under, as samplers and processors of others expect it."""
-    return op.context if op.remote is None else trace.set_span_in_context(NonRecordingSpan(op.remote), op.context)
-
-
-class Processors(SynchronousMultiSpanProcessor):
-    """A provider's span processors, obskit's queue first.
-
-    Attributes:
-        foreign: whether others have added theirs.
-    """
-
-    def __init__(self, *own: SpanProcessor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # the SDK's own gap
-        for processor in own:
-            super().add_span_processor(processor)
-        self.foreign = False
-
-    def add_span_processor(self, span_processor: SpanProcessor) -> None:
-        """Add one that is not obskit's."""
-        super().add_span_processor(span_processor)
-        self.foreign = True
-
-
-class SpanSource:
-    """Starts the spans of operations for a provider of obskit's own.
-
-    Args:
-        provider: for its resource.
-        processors: the provider's.
-        sampler: the provider's.
-        policy: what may stand in an event's or a link's attributes.
-        exceptions: writes exceptions down.
-        limits: how many events and links a span holds.
-    """
-
-    def __init__(  # noqa: PLR0913  (each is a part of its own)
-        self,
-        provider: TracerProvider,
-        processors: Processors,
-        sampler: Sampler,
-        policy: FieldPolicy,
-        exceptions: Exceptions,
-        limits: SpanLimits,
-    ) -> None:
-        self.provider = provider
-        self.processors = processors
-        self.exceptions = exceptions
-        self.max_events = limits.max_events or 0
-        self.max_links = limits.max_links or 0
-        self._policy = policy
-        self._sampler = sampler
-        # What ParentBased would answer for a parent, without asking it for each request.
-        self._follows_parent = type(sampler) is ParentBased
-
-    def cleaned(self, attributes: Attributes) -> dict[str, Value]:
-        """Attributes of an event or a link as they may leave the process."""
-        policy = self._policy
-        return {name: policy.redact(name, policy.clean(value)) for name, value in (attributes or {}).items()}
-
-    def start(self, op: Operation) -> Span:
-        """The span of an operation that begins: recording if its trace is sampled, else only its ids."""
-        parent: SpanContext | None = op.remote
-        if parent is None:
-            parent = trace.get_current_span(op.context).get_span_context()
-        if parent is not None and parent.is_valid and self._follows_parent:
-            trace_id, flags, state = parent.trace_id, parent.trace_flags & _KNOWN_FLAGS, parent.trace_state
-            recording = flags & _SAMPLED
-        else:
-            if parent is None or not parent.is_valid:
-                parent, trace_id, flags = None, _getrandbits(128) or 1, 0
-            else:
-                trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
-            result = self._sampler.should_sample(op.context, trace_id, op.name, op.kind, op.fields, op.links)
-            recording = result.decision.is_sampled()  # type: ignore[no-untyped-call]  # the SDK's own gap
-            state = result.trace_state or DEFAULT_TRACE_STATE
-            flags |= _SAMPLED if recording else 0
-        context = SpanContext(trace_id, _getrandbits(64) or 1, False, _FLAGS[flags], state)  # noqa: FBT003  (is_remote)
-        if not recording:
-            return NonRecordingSpan(context)
-        span = OperationSpan(op, context, parent, self)
-        if self.processors.foreign:
-            try:
-                span.begin(context_of(op))
-            except Exception as error:  # of a processor of somebody else's
-                contained("traces", error)
-        return span

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from typing import Protocol
 
-from opentelemetry.sdk.trace import SpanLimits
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -16,10 +20,18 @@ from opentelemetry.trace import Span, StatusCode, Tracer
 
 from obskit import semconv
 from obskit._exception import Exceptions
-from obskit._fields import Value
+from obskit._fields import FieldPolicy, Value
+from obskit._sdk import without_variables
+from obskit._version import __version__
 from obskit.config import Config
 from obskit.operation import Operation
-from obskit.signals._span import OperationSpan, context_of, error_status, is_recorded
+from obskit.signals import _provider
+from obskit.signals._source import Processors, SpanSource, context_of
+from obskit.signals._span import OperationSpan, error_status, is_recorded
+
+#: OpenTelemetry's declarative configuration: where it is set, it decides about providers, exporters and propagators
+#: (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#declarative-configuration).
+CONFIG_FILE = "OTEL_CONFIG_FILE"
 
 
 class Spans(Protocol):
@@ -118,3 +130,27 @@ def span_limits(config: Config) -> SpanLimits:
         max_attribute_length=SpanLimits.UNSET,  # events: a stack trace is bounded where it is written
         max_span_attribute_length=config.attribute_value_length_limit,
     )
+
+
+def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
+    config: Config,
+    resource: Resource,
+    policy: FieldPolicy,
+    exceptions: Exceptions,
+    queue: SpanProcessor | None,
+    undo: ExitStack,
+) -> Spans:
+    """Where operations get their spans: a provider of obskit's own, unless the process has one already."""
+    if os.environ.get(CONFIG_FILE):  # what the file configures is not obskit's to configure
+        return TracerSpans(trace.get_tracer("obskit", __version__))
+    foreign = _provider.foreign_provider()
+    if foreign is not None:
+        if queue is not None and not _provider.has_exporter(foreign):
+            _provider.attach(foreign, queue, undo)
+        return TracerSpans(foreign.get_tracer("obskit", __version__))
+    processors = Processors(*([queue] if queue else []))
+    sampler, limits = build_sampler(config), span_limits(config)
+    with without_variables("SDK_DISABLED"):  # `enabled` has been decided; arguments beat the environment
+        provider = TracerProvider(sampler, resource, False, processors, span_limits=limits)  # noqa: FBT003  (no atexit)
+    _provider.make_live(provider, undo)
+    return SpanSource(provider, processors, sampler, policy, exceptions, limits)

@@ -1,0 +1,192 @@
+"""How a process is wired: the table of contents of obskit. What is touched is undone by the handle."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import logging
+import os
+from contextlib import ExitStack
+from typing import Any
+
+from opentelemetry import propagate
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from obskit import propagation
+from obskit._banner import banner
+from obskit._exception import Exceptions
+from obskit._fields import FieldPolicy
+from obskit._handle import Obskit
+from obskit._pipeline import Pipeline, install
+from obskit._tally import Tally
+from obskit._writer import Writer
+from obskit.config import Config
+from obskit.export._build import span_queue
+from obskit.export._exporter import REASONS, SpanExporter
+from obskit.export.exposition import exposition
+from obskit.export.spans import SpanQueue
+from obskit.export.writer import LineWriter
+from obskit.health.checks import Checks
+from obskit.health.endpoints import Endpoints
+from obskit.instrumentation._clients import Clients
+from obskit.instrumentation._loop import LoopMonitor
+from obskit.redaction import Redactor
+from obskit.signals import _provider
+from obskit.signals._adopt import LogPipeline, install_logs
+from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics
+from obskit.signals.metrics import Metrics
+from obskit.signals.resource import build_resource, resolve_service_name, resolve_service_version
+from obskit.signals.traces import CONFIG_FILE, Traces, build_spans
+
+_STDOUT = 1
+
+
+def wire(wanted: Config, app: Any, place: str, writer: Writer | None, exporter: SpanExporter | None) -> Obskit:
+    """Wire the process.
+
+    Args:
+        wanted: the effective configuration, as it was asked for.
+        app: may have a title to name the service by.
+        place: where it was asked for, as file and line.
+        writer: takes the log lines instead of standard output.
+        exporter: takes the spans instead of what `wanted` names.
+
+    Raises:
+        ConfigError: what only shows when the parts are made, such as a certificate that cannot be read.
+    """
+    with ExitStack() as undo:
+        handle = _wired(undo, wanted, _named(wanted, app), place, writer or LineWriter(_STDOUT), exporter)
+        handle.undo = undo.pop_all()
+        return handle
+
+
+def _named(wanted: Config, app: Any) -> Config:
+    name = resolve_service_name(wanted, app)
+    return dataclasses.replace(wanted, service_name=name, service_version=resolve_service_version(wanted, name))
+
+
+def _wired(  # noqa: PLR0913  (see wire)
+    undo: ExitStack, wanted: Config, config: Config, place: str, writer: Writer, exporter: SpanExporter | None
+) -> Obskit:
+    resource = build_resource(config)
+    redactor = Redactor(config.redact, config.redact_allow)
+    exceptions = Exceptions(redactor.text)
+    policy = FieldPolicy(
+        redactor, max_fields=config.attribute_count_limit, max_length=config.attribute_value_length_limit
+    )
+    pipeline = Pipeline(policy=policy)
+    registry = CollectorRegistry()
+
+    logs = _logs(config, resource, writer, redactor, undo)
+    spans = span_queue(config, exporter)
+    metrics = _metrics(config, registry)
+    clients = Clients(pipeline, config.clients, propagate="tracecontext" in config.propagators)
+    health = Checks()
+    undo.callback(health.close)
+
+    pipeline.signals = () if logs.signal is None else (logs.signal,)
+    if config.enabled:
+        traces = Traces(build_spans(config, resource, policy, exceptions, spans, undo), exceptions)
+        pipeline.signals = (traces, metrics, *pipeline.signals)
+        _propagate(config, undo)
+        clients.install()
+        undo.callback(clients.restore)
+    install(pipeline)
+    undo.callback(install, Pipeline())
+
+    _internals(registry, resource, spans, writer, pipeline, metrics, health)
+    handle = Obskit(
+        config=config,
+        asked_for=wanted,
+        place=place,
+        registry=registry,
+        health=health,
+        endpoints=_endpoints(config, health, registry),
+        pipeline=pipeline,
+        clients=clients,
+        spans=spans,
+        writer=writer,
+        logs=logs,
+        loop_monitor=LoopMonitor(EventLoopLag(registry).observe),
+    )
+    atexit.register(handle.close)
+    undo.callback(atexit.unregister, handle.close)
+    _say(config, wanted.warnings, logs, clients)
+    return handle
+
+
+def _logs(config: Config, resource: Resource, writer: Writer, redactor: Redactor, undo: ExitStack) -> LogPipeline:
+    logs = install_logs(
+        writer,
+        redactor,
+        mode=config.log_mode,
+        level=config.log_level,
+        log_format=config.log_format,
+        request_log=config.request_log,
+        resource={name: str(value) for name, value in resource.attributes.items()},
+    )
+    undo.callback(logs.restore)
+    return logs
+
+
+def _metrics(config: Config, registry: CollectorRegistry) -> Metrics:
+    return Metrics(
+        registry=registry,
+        metric_fields=config.metric_fields,
+        series_limit=config.series_limit,
+        buckets=config.duration_buckets,
+    )
+
+
+def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
+    registry: CollectorRegistry,
+    resource: Resource,
+    spans: SpanQueue | None,
+    writer: Writer,
+    pipeline: Pipeline,
+    metrics: Metrics,
+    health: Checks,
+) -> None:
+    Internals(
+        registry=registry,
+        resource=resource.attributes,
+        spans=spans.tally if spans else Tally(REASONS),
+        log_lines=writer.tally,
+        log_bytes=lambda: writer.bytes_written,
+        dropped_fields=lambda: pipeline.dropped_fields,
+        series_counts=metrics.series_counts,
+        checks=health.snapshot,
+    )
+    register_process_metrics(registry)
+
+
+def _propagate(config: Config, undo: ExitStack) -> None:
+    propagator = propagation.propagator(config.propagators)
+    undo.callback(propagation.install, propagation.install(propagator))
+    if not os.environ.get(CONFIG_FILE):
+        undo.callback(propagate.set_global_textmap, propagate.get_global_textmap())
+        propagate.set_global_textmap(propagator)
+
+
+def _endpoints(config: Config, health: Checks, registry: CollectorRegistry) -> Endpoints:
+    def render(accept: str | None) -> tuple[str, bytes]:
+        return exposition((registry, REGISTRY), accept)
+
+    return Endpoints(
+        health,
+        render if "prometheus" in config.metrics_exporter else None,
+        live_path=config.live_path,
+        ready_path=config.ready_path,
+        startup_path=config.startup_path,
+        health_path=config.health_path,
+        metrics_path=config.metrics_path,
+    )
+
+
+def _say(config: Config, warnings: tuple[str, ...], logs: LogPipeline, clients: Clients) -> None:
+    log = logging.getLogger("obskit")
+    for warning in warnings:
+        log.warning("%s", warning)
+    for line in banner(config, logs, clients=clients.installed, console=logs.console, foreign=_provider.foreign()):
+        log.info("%s", line)
