@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from obskit._asgi import ASGIApp
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
+from obskit._sigterm import before_sigterm
 from obskit._writer import Writer
 from obskit.config import Config
 from obskit.export.spans import SpanQueue
@@ -78,6 +79,7 @@ class Obskit:
         self._told_left: set[str] = set()
         self._stand_down = starlette.StandDown()
         self._begun = False
+        self._watches_sigterm = False
 
     # -- what users call ----------------------------------------------------------------------------------------
 
@@ -242,6 +244,18 @@ class Obskit:
         self._stop_by = None
         self._endpoints.started()
 
+    def without_lifespan(self) -> None:
+        """No app of this process will tell when it ends; SIGTERM will."""
+        if not self._watches_sigterm:
+            self._watches_sigterm = True
+            self.undo.callback(before_sigterm(self._leave))
+
+    def _leave(self) -> None:
+        self._endpoints.stopping()
+        if self._spans is not None:
+            self._spans.export_through(self._seconds_left)
+        self._writer.write_through()
+
     def stopping(self) -> None:
         """An app's shutdown begins."""
         self._endpoints.stopping()
@@ -277,6 +291,9 @@ class _AppLifecycle:
 
     def started(self) -> None:
         self._handle.started()
+
+    def without_lifespan(self) -> None:
+        self._handle.without_lifespan()
 
     def stopping(self) -> None:
         self._handle.stopping()

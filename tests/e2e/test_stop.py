@@ -1,6 +1,7 @@
 """Nothing that was answered is lost when a process stops, and no receiver can hold it up."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -56,10 +57,12 @@ class Load:
 # -- SIGTERM under load ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["ok", "erroring"])
-def test_sigterm_under_load_loses_no_line_and_no_span_of_what_was_answered(start_receiver, start_service, mode):
+@pytest.mark.parametrize(("mode", "lifespan"), [("ok", "auto"), ("ok", "off"), ("erroring", "auto")])
+def test_sigterm_under_load_loses_no_line_and_no_span_of_what_was_answered(
+    start_receiver, start_service, mode, lifespan
+):
     receiver = start_receiver(mode)
-    service = start_service("plain:app", variables=exporting_to(receiver)).ready()
+    service = start_service("plain:app", "--lifespan", lifespan, variables=exporting_to(receiver)).ready()
     load = Load(service)
     until(lambda: len(load.answered) >= 300, 20)
     assert service.stop() == -signal.SIGTERM
@@ -72,6 +75,15 @@ def test_sigterm_under_load_loses_no_line_and_no_span_of_what_was_answered(start
     assert set(lines.values()) == set(spans.values()) == {1}
     assert not [message for message in messages(service.lines) if "lost" in message]
     assert service.errors == ""
+
+
+def test_sigterm_while_nothing_is_asked_of_a_server_without_lifespan_loses_nothing(start_receiver, start_service):
+    receiver = start_receiver()
+    service = start_service("plain:app", "--lifespan", "off", variables=exporting_to(receiver)).ready()
+    for number in range(20):
+        service.get(f"/work/{number}")
+    assert service.stop() == -signal.SIGTERM
+    assert len(receiver.spans) == len(requests_of(service.lines)) == 20
 
 
 # -- receivers that would hold the process up ---------------------------------------------------------------------
@@ -118,7 +130,9 @@ def test_no_receiver_holds_up_the_stop(stopped, mode):
 @pytest.mark.parametrize("mode", ["dead", "hung", "dripping"])
 def test_spans_that_are_lost_at_the_stop_are_reported(stopped, mode):
     lost = [line for line in stopped[mode][0].lines if LOST in line["message"]]
-    assert [(line["level"], line["message"].split()[0]) for line in lost] == [("warning", "30")]
+    assert [line["level"] for line in lost] == ["warning"]
+    assert re.search(r"lost if the process ends now: 30\b", lost[0]["message"])
+    assert ("ConnectionRefusedError" in lost[0]["message"]) is (mode == "dead")
 
 
 def test_a_standard_output_that_nobody_reads_does_not_hold_up_the_stop(start_receiver, start_service):

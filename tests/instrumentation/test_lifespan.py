@@ -22,6 +22,9 @@ class Told:
     def started(self):
         self._note("started")
 
+    def without_lifespan(self):
+        self._note("without_lifespan")
+
     def stopping(self):
         self._note("stopping")
 

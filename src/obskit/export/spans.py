@@ -13,6 +13,7 @@ import os
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 
 from opentelemetry import context as otel_context
@@ -64,6 +65,7 @@ class SpanQueue(SpanProcessor):
         self._last_of_batch = self._max_batch_size - 1
         self._export_timeout = export_timeout
         self._closed = False
+        self._time_left: Callable[[], float] | None = None
         self._close_deadline = math.inf
         self._next_warning = -math.inf
         self._failing = False
@@ -97,6 +99,19 @@ class SpanQueue(SpanProcessor):
                     self._wake()
             else:
                 self.tally.dropped[SHUTDOWN if self._closed else QUEUE_FULL] += 1
+        if self._time_left is not None:
+            self.flush(self._time_left())
+
+    def export_through(self, time_left: Callable[[], float]) -> None:
+        """Export what is queued, and from now on each span as it ends, waiting for it.
+
+        For the time between a signal that ends the process and its end, of which nobody tells.
+
+        Args:
+            time_left: gives the seconds that may still be waited.
+        """
+        self._time_left = time_left
+        self.flush(time_left())
 
     def flush(self, timeout: float) -> bool:
         """Export what is queued now.

@@ -25,6 +25,10 @@ class Lifecycle(Protocol):
         """The app's startup is complete."""
         ...
 
+    def without_lifespan(self) -> None:
+        """A request has come and no lifespan before it: neither will there be a word at the end."""
+        ...
+
     def stopping(self) -> None:
         """The app's shutdown begins; requests have been served."""
         ...

@@ -211,5 +211,6 @@ class ObservedApp:
         try:
             self._lifecycle.begin()
             self._lifecycle.started()
+            self._lifecycle.without_lifespan()
         except Exception as error:
             contained("asgi", error)
