@@ -241,7 +241,7 @@ def _value_span(text: str, label: re.Match[str], *, parameter: bool) -> tuple[in
 
 def _may_hold_key(low: str) -> bool:
     return (
-        ("_" in low and any(sign in low for sign in ("gh", "github_pat_", "k_", "whsec_", "npm_")))
+        ("_" in low and ("gh" in low or "k_" in low or "_pat_" in low or "whsec_" in low or "npm_" in low))
         or ("-" in low and ("xox" in low or "sk-" in low or "glpat-" in low))
         or "akia" in low
         or "asia" in low

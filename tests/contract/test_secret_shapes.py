@@ -28,7 +28,7 @@ SHAPES = {
 def test_a_shape_is_cut_out_of_fields_lines_and_exceptions(shape):
     with capture() as captured:
         for secret in SHAPES[shape]:
-            with pytest.raises(ValueError), obskit.operation("job", fields={"note": f"see {secret} there"}):
+            with pytest.raises(ValueError), obskit.operation("job", fields={"note": f"see {secret} there"}):  # noqa: PT012
                 logging.getLogger("shop").warning("got %s today", secret)
                 raise ValueError(secret)
         said = str(captured.lines) + "".join(span.to_json() for span in captured.spans)

@@ -81,6 +81,9 @@ def facts(span: ReadableSpan) -> tuple[Any, ...]:
         Context, parent, name, kind's number in the SDK, start, end, status code, its description, attributes and how
         many were dropped, events and dropped, links and dropped.
     """
+    own: tuple[Any, ...] | None = getattr(span, "facts", None)
+    if own is not None:  # an operation's span has them ready
+        return own
     try:
         return _private_facts(span)
     except AttributeError:  # not the SDK's own span, or the slots have changed

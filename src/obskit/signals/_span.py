@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from obskit import semconv
@@ -56,7 +57,13 @@ class OperationSpan(Span, ReadableSpan):
         context: the span's own.
         parent: the parent's, if it has one.
         source: where it was started.
+
+    Attributes:
+        facts: once it has ended, what an exporter writes down, in the order of :func:`obskit.export._encode.facts`;
+            None until then. The SDK's own slots are only filled where somebody reads them.
     """
+
+    facts: tuple[Any, ...] | None = None
 
     def __init__(self, op: Operation, context: SpanContext, parent: SpanContext | None, source: SpanSource) -> None:
         self._op = op
@@ -71,8 +78,23 @@ class OperationSpan(Span, ReadableSpan):
         # What the SDK's span keeps from its start, and a reader may ask of one that runs, is made when it is asked for.
         if name not in _KEPT_BY_READABLE:
             raise AttributeError(name)
-        self._become_readable(dict(self._op.fields), None)
+        self._become_readable()
         return getattr(self, name)
+
+    @property
+    def context(self) -> SpanContext:
+        """The same as :meth:`get_span_context`."""
+        return self._own_context
+
+    @property
+    def resource(self) -> Resource:
+        """The provider's."""
+        return self._source.provider.resource
+
+    @property
+    def instrumentation_scope(self) -> InstrumentationScope:
+        """obskit's."""
+        return _SCOPE
 
     @property
     def name(self) -> str:
@@ -140,7 +162,7 @@ class OperationSpan(Span, ReadableSpan):
 
     def begin(self, parent_context: Context) -> None:
         """Tell the processors that others have added, who read spans at their start as well."""
-        self._become_readable(dict(self._op.fields), None)
+        self._become_readable()
         self._source.processors.on_start(self, parent_context)  # type: ignore[arg-type]  # readable and writable, as theirs
 
     def finish(self, attributes: dict[str, Any], end_ns: int) -> None:
@@ -153,24 +175,34 @@ class OperationSpan(Span, ReadableSpan):
             self._told_status = error_status(written)
         elif op.outcome == "error":
             self._told_status = _ERROR
-        self._become_readable(attributes, end_ns)
+        status = self._told_status
+        self.facts = (
+            self._own_context, self._parent_context, op.name, op.kind.value, op.start_ns, end_ns,
+            status.status_code.value, status.description, attributes, 0, self._told_events, 0, self._told_links, 0,
+        )  # fmt: skip
+        if "_name" in self.__dict__:  # somebody has read it, or will, as the SDK's span
+            self._become_readable()
         self._op = NO_OPERATION  # no cycle for the collector, and the queue holds no fields twice
         self._source.processors.on_end(self)
 
-    def _become_readable(self, attributes: dict[str, Any], end_ns: int | None) -> None:
-        op = self._op
+    def _become_readable(self) -> None:
+        name, kind, start_ns = self._op.name, self._op.kind, self._op.start_ns
+        attributes, end_ns = dict(self._op.fields), None
+        if self.facts is not None:
+            _, _, name, number, start_ns, end_ns, _, _, attributes, *_ = self.facts
+            kind = SpanKind(number)
         ReadableSpan.__init__(
             self,
-            name=op.name,
+            name=name,
             context=self._own_context,
             parent=self._parent_context,
             resource=self._source.provider.resource,
             attributes=attributes,
             events=self._told_events,
             links=self._told_links,
-            kind=op.kind,
+            kind=kind,
             status=self._told_status,
-            start_time=op.start_ns,
+            start_time=start_ns,
             end_time=end_ns,
             instrumentation_scope=_SCOPE,
         )

@@ -1,0 +1,184 @@
+"""The rows of docs/reference/configuration.md, and the tests that pin each."""
+
+#: Each variable and argument of the table is read, and what is wrong with one is said.
+READ = (
+    "test_config.py::test_the_fields_and_their_defaults_are_the_contracts",
+    "test_config.py::test_the_reference_documents_each_field",
+    "test_config.py::test_a_right_variable_gives_its_field",
+    "test_config.py::test_a_wrong_variable_gives_one_warning_and_the_default",
+)
+PATHS = (
+    "test_init.py::test_paths_are_as_configured_and_empty_switches_them_off",
+    "test_init.py::test_a_path_that_the_app_routes_itself_is_left_to_it_with_one_warning",
+    "test_config.py::test_paths_that_meet_fall_back",
+)
+
+ROWS = {
+    "service_name": (
+        *READ,
+        "test_config.py::test_the_service_name_variable_beats_the_resource_attribute",
+        "test_init.py::test_the_service_is_called_as_the_app_is",
+        "contract/test_identity.py::test_the_resource_is_what_is_given_and_what_obskit_adds",
+        "contract/test_identity.py::test_each_line_says_whose_it_is",
+    ),
+    "service_version": (
+        *READ,
+        "test_init.py::test_the_version_is_that_of_the_installed_distribution",
+        "contract/test_identity.py::test_the_resource_is_what_is_given_and_what_obskit_adds",
+        "contract/test_identity.py::test_each_line_says_whose_it_is",
+    ),
+    "environment": (
+        *READ,
+        "test_config.py::test_the_newer_name_of_the_environment_wins",
+        "contract/test_identity.py::test_the_resource_is_what_is_given_and_what_obskit_adds",
+        "contract/test_identity.py::test_each_line_says_whose_it_is",
+    ),
+    "service_namespace": (*READ, "contract/test_identity.py::test_the_resource_is_what_is_given_and_what_obskit_adds"),
+    "resource_attributes": (
+        *READ,
+        "contract/test_identity.py::test_the_resource_is_what_is_given_and_what_obskit_adds",
+    ),
+    "enabled": (
+        *READ,
+        "test_init.py::test_disabled_keeps_probes_metrics_and_lines",
+        "e2e/test_first_minute.py::test_disabled_keeps_probes_metrics_and_lines_without_traces",
+    ),
+    "traces_exporter": (
+        *READ,
+        "test_config.py::test_where_spans_go",
+        "test_init.py::test_spans_go_to_the_console_when_asked",
+        "test_init.py::test_init_says_what_is_wired_and_what_is_off",
+    ),
+    "metrics_exporter": (
+        *READ,
+        "test_init.py::test_metrics_exporter_none_leaves_no_metrics_path",
+        "test_init.py::test_init_says_what_is_wired_and_what_is_off",
+    ),
+    "clients": (*READ, "test_init.py::test_clients_are_those_that_are_configured"),
+    "otlp_endpoint": (
+        *READ,
+        "test_config.py::test_the_url_of_traces",
+        "contract/test_configured_export.py::test_the_endpoint_is_a_base_url",
+    ),
+    "otlp_traces_endpoint": (
+        *READ,
+        "test_config.py::test_the_url_of_traces",
+        "contract/test_configured_export.py::test_the_endpoint_of_traces_is_used_as_it_is_and_beats_the_base",
+    ),
+    "otlp_headers": (*READ, "contract/test_configured_export.py::test_headers"),
+    "otlp_headers_file": (
+        *READ,
+        "contract/test_configured_export.py::test_a_file_of_headers",
+        "export/test_otlp.py::test_the_headers_file_is_read_again_when_it_changes",
+    ),
+    "otlp_timeout": (*READ, "contract/test_configured_export.py::test_an_attempt_takes_no_longer_than_the_timeout"),
+    "otlp_protocol": (
+        *READ,
+        "contract/test_configured_export.py::test_the_protocol",
+        "test_config.py::test_grpc_warns_once_and_an_argument_overrules_it",
+        "test_init.py::test_grpc_says_what_to_do_and_exports_nothing",
+    ),
+    "otlp_compression": (*READ, "contract/test_configured_export.py::test_the_compression"),
+    "otlp_certificate": (
+        *READ,
+        "contract/test_configured_export.py::test_a_collector_that_asks_for_a_certificate_gets_it",
+        "contract/test_configured_export.py::test_a_certificate_of_nobody_known_is_not_trusted",
+    ),
+    "otlp_client_key": (
+        *READ,
+        "contract/test_configured_export.py::test_a_collector_that_asks_for_a_certificate_gets_it",
+    ),
+    "otlp_client_certificate": (
+        *READ,
+        "contract/test_configured_export.py::test_a_collector_that_asks_for_a_certificate_gets_it",
+    ),
+    "span_queue_size": (*READ, "contract/test_configured_export.py::test_a_queue_that_is_full_drops_and_counts"),
+    "span_batch_size": (
+        *READ,
+        "contract/test_configured_export.py::test_a_batch_has_at_most_its_size",
+        "test_config.py::test_the_batch_shrinks_with_the_queue_unless_it_is_given",
+        "test_config.py::test_a_batch_larger_than_the_queue_falls_back",
+    ),
+    "span_schedule_delay": (
+        *READ,
+        "contract/test_configured_export.py::test_a_batch_that_is_not_full_waits_for_the_delay",
+    ),
+    "span_export_timeout": (*READ, "contract/test_configured_export.py::test_a_batch_may_take_the_export_timeout"),
+    "attribute_count_limit": (
+        *READ,
+        "test_config.py::test_the_span_limits_beat_the_general_ones",
+        "test_fields.py::test_the_configured_limit_is_kept_by_operations",
+    ),
+    "attribute_value_length_limit": (
+        *READ,
+        "contract/test_configured_effects.py::test_strings_keep_so_many_characters",
+    ),
+    "span_event_limit": (*READ, "signals/test_traces.py::test_events_and_links_are_bounded_clean_and_redacted"),
+    "span_link_limit": (*READ, "signals/test_traces.py::test_events_and_links_are_bounded_clean_and_redacted"),
+    "series_limit": (*READ, "contract/test_configured_effects.py::test_a_metric_keeps_so_many_label_sets_and_one_more"),
+    "propagators": (
+        *READ,
+        "instrumentation/test_asgi.py::test_only_the_propagators_that_are_on_are_read",
+        "instrumentation/test_httpx.py::test_without_trace_context_nothing_is_sent",
+        "contract/test_configured_effects.py::test_what_is_written_is_what_the_propagators_write",
+    ),
+    "sampler": (
+        *READ,
+        "signals/test_traces.py::test_samplers",
+        "instrumentation/test_asgi.py::test_the_sampler_decides_about_a_new_trace",
+    ),
+    "sampler_ratio": (*READ, "signals/test_traces.py::test_samplers"),
+    "response_trace_header": (*READ, "instrumentation/test_asgi.py::test_the_response_can_carry_the_trace_id"),
+    "request_log": (
+        *READ,
+        "test_init.py::test_canonical_lines_are_those_that_are_configured",
+        "signals/test_logs.py::test_request_log",
+    ),
+    "log_mode": (
+        *READ,
+        "contract/test_configured_effects.py::test_the_mode_of_logs",
+        "signals/test_adopt.py::test_structlog_configured_already_means_stamp",
+    ),
+    "log_level": (*READ, "contract/test_configured_effects.py::test_the_lowest_level"),
+    "log_format": (
+        *READ,
+        "contract/test_configured_effects.py::test_the_format_of_lines",
+        "signals/test_adopt.py::test_the_format",
+    ),
+    "metric_fields": (
+        *READ,
+        "signals/test_metrics.py::test_metric_fields_become_labels_with_their_allowed_values_only",
+        "instrumentation/test_asgi.py::test_one_request_is_told_alike_by_all_three_signals",
+    ),
+    "duration_buckets": (
+        *READ,
+        "contract/test_configured_effects.py::test_buckets_are_those_that_are_given",
+        "test_config.py::test_the_buckets_are_the_conventions",
+    ),
+    "client_address": (
+        *READ,
+        "instrumentation/test_asgi.py::test_the_clients_address_is_kept_as_far_as_it_may_be",
+        "instrumentation/test_asgi.py::test_truncated",
+    ),
+    "redact": (
+        *READ,
+        "contract/test_configured_effects.py::test_names_are_redacted_and_allowed_as_configured",
+        "test_redaction.py::test_names_can_be_added_and_allowed",
+    ),
+    "redact_allow": (
+        *READ,
+        "contract/test_configured_effects.py::test_names_are_redacted_and_allowed_as_configured",
+        "test_redaction.py::test_names_can_be_added_and_allowed",
+    ),
+    "live_path": (*READ, *PATHS),
+    "ready_path": (*READ, *PATHS),
+    "startup_path": (*READ, *PATHS),
+    "health_path": (*READ, *PATHS),
+    "metrics_path": (*READ, *PATHS),
+    "shutdown_seconds": (
+        *READ,
+        "test_close.py::test_the_default_deadline_is_shutdown_seconds",
+        "test_close.py::test_lifespans_end_and_close_share_one_deadline",
+        "e2e/test_stop.py::test_no_receiver_holds_up_the_stop",
+    ),
+}

@@ -1,0 +1,58 @@
+"""The rows of docs/reference/stop.md, and the tests that pin each."""
+
+ROWS = {
+    "SIGTERM to uvicorn": (
+        "e2e/test_stop.py::test_sigterm_under_load_loses_no_line_and_no_span_of_what_was_answered",
+        "e2e/test_stop.py::test_however_it_is_served_nothing_is_lost",
+        "export/test_writer.py::test_write_through_gets_a_line_out_before_a_signal_kills",
+    ),
+    "close()": (
+        "test_close.py::test_all_that_init_touched_is_as_before",
+        "e2e/test_stop.py::test_however_a_script_ends_nothing_is_lost",
+        "export/test_spans.py::test_close_exports_the_rest_stops_the_thread_and_closes_the_exporter",
+    ),
+    "exit of the interpreter": (
+        "test_close.py::test_close_at_exit_sends_what_is_queued",
+        "e2e/test_stop.py::test_however_a_script_ends_nothing_is_lost",
+    ),
+    "SIGTERM to a script": (
+        "contract/test_handle.py::test_sigterm_ends_a_script_as_it_would_without_obskit",
+        "contract/test_handle.py::test_a_script_that_handles_sigterm_loses_nothing",
+    ),
+    "SIGKILL": (
+        "contract/test_handle.py::test_sigkill_takes_no_more_than_the_last_lines",
+        "e2e/test_stop.py::test_sigkill_leaves_whole_lines",
+    ),
+    "the app": (
+        "test_close.py::test_all_that_init_touched_is_as_before",
+        "test_close.py::test_wrapped_apps_pass_through_untouched_after_close",
+    ),
+    "logging": (
+        "test_close.py::test_all_that_init_touched_is_as_before",
+        "test_close.py::test_handlers_come_back_in_their_order_and_those_of_others_stay",
+        "signals/test_adopt.py::test_restore_is_exact",
+    ),
+    "structlog": (
+        "test_close.py::test_all_that_init_touched_is_as_before",
+        "signals/test_pipeline.py::test_structlog_is_as_it_was_afterwards",
+        "signals/test_pipeline.py::test_what_someone_configured_since_stays",
+    ),
+    "httpx": (
+        "test_close.py::test_all_that_init_touched_is_as_before",
+        "instrumentation/test_httpx.py::test_clients_made_before_and_used_after_are_httpx_own_again",
+        "instrumentation/test_httpx.py::test_a_patch_of_somebody_elses_on_top_is_left_in_place",
+    ),
+    "OpenTelemetry": (
+        "test_close.py::test_all_that_init_touched_is_as_before",
+        "signals/test_traces.py::test_a_tracer_that_is_kept_follows_from_init_to_init",
+    ),
+    "background tasks, contrib's middleware": (
+        "test_close.py::test_all_that_init_touched_is_as_before",
+        "test_close.py::test_what_somebody_else_has_put_over_a_patch_stays",
+        "test_close.py::test_contribs_middleware_stands_down_for_observed_requests_only",
+    ),
+    "threads": (
+        "test_close.py::test_many_cycles_leave_nothing_behind",
+        "test_close.py::test_all_that_init_touched_is_as_before",
+    ),
+}
