@@ -7,7 +7,7 @@ import random
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.util.types import Attributes
 
@@ -53,6 +53,7 @@ class SpanSource:
         provider: for its resource.
         processors: the provider's.
         sampler: the provider's.
+        root: what decides about spans without parent: `sampler` itself, or what it asks.
         policy: what may stand in an event's or a link's attributes.
         exceptions: writes exceptions down.
         limits: how many events and links a span holds.
@@ -63,6 +64,7 @@ class SpanSource:
         provider: TracerProvider,
         processors: Processors,
         sampler: Sampler,
+        root: Sampler,
         policy: FieldPolicy,
         exceptions: Exceptions,
         limits: SpanLimits,
@@ -74,8 +76,10 @@ class SpanSource:
         self.max_links = limits.max_links or 0
         self._policy = policy
         self._sampler = sampler
-        # What ParentBased would answer for a parent, without asking it for each request.
+        # What the commonest samplers would answer, without asking them for each request: ParentBased for a span with a
+        # parent, and those that always answer the same for one without.
         self._follows_parent = type(sampler) is ParentBased
+        self._constant = _SAMPLED if root is ALWAYS_ON else 0 if root is ALWAYS_OFF else None
 
     def cleaned(self, attributes: Attributes) -> dict[str, Value]:
         """Attributes of an event or a link as they may leave the process."""
@@ -87,20 +91,19 @@ class SpanSource:
         parent: SpanContext | None = op.remote
         if parent is None:
             parent = trace.get_current_span(op.context).get_span_context()
-        if parent is not None and parent.is_valid and self._follows_parent:
-            trace_id, flags, state = parent.trace_id, parent.trace_flags & _KNOWN_FLAGS, parent.trace_state
-            recording = flags & _SAMPLED
+        if parent is None or not parent.is_valid:
+            parent, trace_id, flags, state = None, _getrandbits(128) or 1, 0, DEFAULT_TRACE_STATE
         else:
-            if parent is None or not parent.is_valid:
-                parent, trace_id, flags = None, _getrandbits(128) or 1, 0
-            else:
-                trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
+            trace_id, flags, state = parent.trace_id, parent.trace_flags & _KNOWN_FLAGS, parent.trace_state
+        if self._constant is not None and parent is None:
+            flags = self._constant
+        elif parent is None or not self._follows_parent:
             result = self._sampler.should_sample(op.context, trace_id, op.name, op.kind, op.fields, op.links)
             recording = result.decision.is_sampled()  # type: ignore[no-untyped-call]  # the SDK's own gap
+            flags = (flags & _RANDOM) | (_SAMPLED if recording else 0)
             state = result.trace_state or DEFAULT_TRACE_STATE
-            flags |= _SAMPLED if recording else 0
         context = SpanContext(trace_id, _getrandbits(64) or 1, False, _FLAGS[flags], state)  # noqa: FBT003  (is_remote)
-        if not recording:
+        if not flags & _SAMPLED:
             return NonRecordingSpan(context)
         span = OperationSpan(op, context, parent, self)
         if self.processors.foreign:

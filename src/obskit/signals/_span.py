@@ -93,7 +93,7 @@ class OperationSpan(Span, ReadableSpan):
 
     @property
     def instrumentation_scope(self) -> InstrumentationScope:
-        """obskit's."""
+        """The same for all of obskit's spans."""
         return _SCOPE
 
     @property

@@ -108,14 +108,18 @@ class Traces:
         span.end(end_ns)
 
 
-def build_sampler(config: Config) -> Sampler:
-    """The sampler that ``OTEL_TRACES_SAMPLER`` names."""
+def root_sampler(config: Config) -> Sampler:
+    """What decides about traces that begin here, of what ``OTEL_TRACES_SAMPLER`` names."""
     name = config.sampler.removeprefix("parentbased_")
     if name == "traceidratio":
-        sampler: Sampler = TraceIdRatioBased(config.sampler_ratio)
-    else:
-        sampler = ALWAYS_OFF if name == "always_off" else ALWAYS_ON
-    return ParentBased(sampler) if config.sampler.startswith("parentbased_") else sampler
+        return TraceIdRatioBased(config.sampler_ratio)
+    return ALWAYS_OFF if name == "always_off" else ALWAYS_ON
+
+
+def build_sampler(config: Config) -> Sampler:
+    """The sampler that ``OTEL_TRACES_SAMPLER`` names."""
+    root = root_sampler(config)
+    return ParentBased(root) if config.sampler.startswith("parentbased_") else root
 
 
 def span_limits(config: Config) -> SpanLimits:
@@ -153,4 +157,4 @@ def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
     with without_variables("SDK_DISABLED"):  # `enabled` has been decided; arguments beat the environment
         provider = TracerProvider(sampler, resource, False, processors, span_limits=limits)  # noqa: FBT003  (no atexit)
     _provider.make_live(provider, undo)
-    return SpanSource(provider, processors, sampler, policy, exceptions, limits)
+    return SpanSource(provider, processors, sampler, root_sampler(config), policy, exceptions, limits)
