@@ -118,7 +118,7 @@ class Session:
         self.raw = terminal.raw
         self.lines = terminal.lines
         start = next(number for number, line in enumerate(self.lines) if STARTED in line) + 1
-        self.banner = [line for line in self.lines[:start] if line.endswith(" obskit")]
+        self.banner = [line for line in self.lines[:start] if not line.endswith(" uvicorn.error")]
         self.served = self.lines[start:-4]
 
 
@@ -131,7 +131,7 @@ TIME = r"\d\d:\d\d:\d\d\.\d{3}"
 
 
 def test_on_a_terminal_init_says_it_in_a_block(session):
-    told = [re.sub(rf"^{TIME} info +| obskit$", "", line) for line in session.banner]
+    told = [re.sub(rf"^{TIME} info +", "", line) for line in session.banner]
     assert re.fullmatch(r"obskit \d+\.\d+\.\d+ observes plain", told[0])
     assert told[1:] == [
         "metrics → /metrics",
@@ -161,7 +161,7 @@ def test_each_request_is_one_readable_line(session):
 def test_the_calls_of_a_request_stand_under_it(session):
     at = next(number for number, line in enumerate(session.served) if " /calls/{count} " in line)
     below = session.served[at + 1 : at + 3]
-    assert all(re.fullmatch(r"  └ GET 127\.0\.0\.1:\d+ 200 \d+\.\d+ms", line) for line in below), below
+    assert all(re.fullmatch(r"  └ GET 127\.0\.0\.1:\d+/work/\d 200 \d+\.\d+ms", line) for line in below), below
     assert not session.served[at + 3].startswith("  └")
 
 

@@ -71,6 +71,10 @@ _HIDDEN_OF_REQUESTS: Final = _HIDDEN | {
 }
 
 
+#: obskit's own lines say who speaks in their text.
+_OWN_LOGGER: Final = "obskit"
+
+
 def colours_wanted(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the terminal may get colours: NO_COLOR (https://no-color.org) and ``TERM=dumb`` say no."""
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
@@ -115,7 +119,7 @@ class Console:
             self._paint(f"{visible(level):<8}", _LEVEL_COLOURS.get(level, _BOLD)),
             visible(line[semconv.MESSAGE]),
             *self._fields(line, _HIDDEN),
-            self._paint(visible(line[semconv.LOGGER]), _DIM),
+            "" if line[semconv.LOGGER] == _OWN_LOGGER else self._paint(visible(line[semconv.LOGGER]), _DIM),
             self._trace(line),
         ]
         return self._finished(parts, [], line)
@@ -144,10 +148,12 @@ class Console:
 
     def _call(self, call: Operation) -> str:
         fields = call.fields
-        host = fields.get(semconv.SERVER_ADDRESS, "")
-        port = fields.get(semconv.SERVER_PORT)
+        where = text_of(fields.get(semconv.URL_FULL, "")).partition("?")[0].removeprefix("http://")
+        if not where:
+            port = fields.get(semconv.SERVER_PORT)
+            where = f"{fields.get(semconv.SERVER_ADDRESS, '')}{f':{port}' if port else ''}"
         status = fields.get(semconv.HTTP_RESPONSE_STATUS_CODE, call.error_type or call.outcome)
-        what = f"{fields.get(semconv.HTTP_REQUEST_METHOD) or call.name} {host}{f':{port}' if port else ''}"
+        what = f"{fields.get(semconv.HTTP_REQUEST_METHOD) or call.name} {where}"
         parts = [self._paint("  └", _DIM), visible(what.rstrip()), self._status(status, failed=call.outcome == "error")]
         return " ".join([*parts, self._milliseconds(call.duration_ms)])
 
