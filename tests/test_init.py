@@ -527,3 +527,14 @@ def test_variables_are_read_at_init_and_not_at_import():
         print(json.dumps(obskit.init(config=obskit.Config(log_mode="off")).config.service_name))
     """
     assert fresh_process.run(code) == "late"
+
+
+def test_what_a_declarative_configuration_file_configures_is_left_to_it(monkeypatch):
+    from opentelemetry import propagate, trace
+
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    before = propagate.get_global_textmap(), trace.get_tracer_provider()
+    with obskit.init(service_name="declared"):
+        assert (propagate.get_global_textmap(), trace.get_tracer_provider()) == before
+        with obskit.operation("job") as op:
+            assert op.span is not None
