@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+import fresh_process
 import obskit
 import raw_asgi
 from obskit import Config
@@ -100,6 +101,21 @@ def test_metrics_of_ones_own_show_from_both_registries():
     assert "contract_elsewhere_total 2.0" in text
     for name in ("process_cpu_seconds_total", "python_info"):
         assert len(re.findall(rf"^{name}\b", text, re.MULTILINE)) == 1
+
+
+def test_process_metrics_show_also_where_the_default_registry_has_lost_them():
+    names = fresh_process.run(
+        """
+        import json, obskit
+        from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, REGISTRY
+        for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+            REGISTRY.unregister(collector)
+        obs = obskit.init(config=obskit.Config(log_mode="off"))
+        print(json.dumps([family.name for family in obs.registry.collect()]))
+        """
+    )
+    for name in ("process_cpu_seconds", "process_resident_memory_bytes", "python_info", "python_gc_collections"):
+        assert names.count(name) == 1
 
 
 def test_each_reason_is_there_from_the_start(environment):

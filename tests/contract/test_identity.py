@@ -68,8 +68,7 @@ def test_each_init_is_another_instance_unless_one_is_given():
         assert resource_of(captured)["service.instance.id"] == "pod-7"
 
 
-def test_the_older_name_of_the_environment_is_read_and_never_written(environment):
-    environment.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=old")
+def test_the_older_name_of_the_environment_is_read_and_never_written():
     config = Config.from_env({"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=old"})
     with capture(config=config) as captured:
         resource = resource_of(captured)

@@ -94,11 +94,13 @@ ROWS = {
         "signals/test_metrics.py::test_target_info_holds_the_resource",
     ),
     "process_*": (
+        "contract/test_handle.py::test_process_metrics_show_also_where_the_default_registry_has_lost_them",
         "signals/test_metrics.py::test_process_metrics_are_registered_only_where_the_default_registry_lacks_them",
         "export/test_exposition.py::test_the_default_registry_shows_process_metrics_once",
         "contract/test_handle.py::test_metrics_of_ones_own_show_from_both_registries",
     ),
     "python_*": (
+        "contract/test_handle.py::test_process_metrics_show_also_where_the_default_registry_has_lost_them",
         "signals/test_metrics.py::test_process_metrics_are_registered_only_where_the_default_registry_lacks_them",
         "export/test_exposition.py::test_the_default_registry_shows_process_metrics_once",
         "contract/test_handle.py::test_metrics_of_ones_own_show_from_both_registries",

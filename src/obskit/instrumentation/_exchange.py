@@ -9,7 +9,7 @@ from typing import Any
 from obskit import semconv
 from obskit._asgi import Message, Receive, Scope, Send
 from obskit._guard import contained
-from obskit.instrumentation._route import mounted_at, route_template
+from obskit.instrumentation._route import mounted_at, name_by_route
 from obskit.operation import Operation
 
 _SERVER_ERROR = 500
@@ -136,13 +136,7 @@ class Exchange:
         op, fields, status = self.op, self.op.fields, self._status
         if op.ended:
             return
-        try:
-            route = route_template(self._scope, self._routed_by, self._root)
-            if route is not None:
-                fields[semconv.HTTP_ROUTE] = route
-                op.name = f"{op.name} {route}"
-        except Exception as error:
-            contained("asgi", error)
+        name_by_route(op, self._scope, self._routed_by, self._root)
         if status:
             fields[semconv.HTTP_RESPONSE_STATUS_CODE] = status
         if self._received:

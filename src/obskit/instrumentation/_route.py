@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from obskit import semconv
+from obskit._guard import contained
+from obskit.operation import Operation
+
+_METHOD_NAMES = semconv.KNOWN_METHODS | {semconv.METHOD_OTHER_SPAN_NAME}
 _MOUNT_SUFFIX = "/{path}"
 _MAX_DEPTH = 16
 
@@ -24,6 +29,26 @@ def routes_of(app: Any) -> Sequence[Any] | None:
 def mounted_at(scope: Mapping[str, Any]) -> str | None:
     """Where the app that is about to be called is mounted in one that is not observed; None where it is in none."""
     return scope.get("root_path", "") if "app_root_path" in scope else None
+
+
+def name_by_route(op: Operation, scope: Mapping[str, Any], app: Any, root: str | None) -> None:
+    """Give an operation the route that its request took, once that is known.
+
+    Args:
+        op: an operation whose name is its method; a name that the user gave it stays.
+        scope: the ASGI scope after the app has routed it.
+        app: the observed app.
+        root: where the observed app itself is mounted in another one; None where it is not.
+    """
+    try:
+        route = route_template(scope, app, root)
+    except Exception as error:
+        contained("asgi", error)
+        return
+    if route is not None:
+        op.fields[semconv.HTTP_ROUTE] = route
+        if op.name in _METHOD_NAMES:
+            op.name = f"{op.name} {route}"
 
 
 def route_template(scope: Mapping[str, Any], app: Any, root: str | None = None) -> str | None:

@@ -6,8 +6,7 @@ from typing import Any
 
 from obskit import semconv
 from obskit._asgi import Message, Receive, Scope, Send
-from obskit._guard import contained
-from obskit.instrumentation._route import mounted_at, route_template
+from obskit.instrumentation._route import mounted_at, name_by_route
 from obskit.operation import Operation
 
 _ABNORMAL = 1006
@@ -60,12 +59,6 @@ class Connection:
     def finish(self, error: BaseException | None = None, *, cancelled: bool = False) -> None:
         """End the operation with what is known now."""
         op = self.op
-        try:
-            route = route_template(self._scope, self._routed_by, self._root)
-            if route is not None:
-                op.fields[semconv.HTTP_ROUTE] = route
-                op.name = f"{op.name} {route}"
-        except Exception as fault:
-            contained("asgi", fault)
+        name_by_route(op, self._scope, self._routed_by, self._root)
         op.fields[semconv.WEBSOCKET_CLOSE_CODE] = self._close_code or 1000
         op.finish(exception=error, cancelled=cancelled)
