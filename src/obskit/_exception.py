@@ -42,10 +42,19 @@ class Exceptions:
             stacktrace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=limit))
         except Exception:
             stacktrace = qualified_name(error)
-        if len(stacktrace) > _MAX_STACKTRACE:
-            stacktrace = "…" + stacktrace[-_MAX_STACKTRACE:]
         return {
             semconv.EXCEPTION_TYPE: qualified_name(error),
-            semconv.EXCEPTION_MESSAGE: self._redact(message[:_MAX_MESSAGE]),
-            semconv.EXCEPTION_STACKTRACE: self._redact(stacktrace),
+            semconv.EXCEPTION_MESSAGE: self._redact(message[: 4 * _MAX_MESSAGE])[:_MAX_MESSAGE],
+            semconv.EXCEPTION_STACKTRACE: self._end_of(stacktrace),
         }
+
+    def _end_of(self, stacktrace: str) -> str:
+        """The end of a stack trace, redacted before it is cut: a secret is told by what stands ahead of it."""
+        if len(stacktrace) > 4 * _MAX_STACKTRACE:
+            stacktrace = stacktrace[-4 * _MAX_STACKTRACE :]
+            stacktrace = stacktrace[stacktrace.find("\n") + 1 :]  # the line that the cut went through
+            key_end = stacktrace.find("-----END")
+            if key_end >= 0 and "-----BEGIN" not in stacktrace[:key_end]:  # and the key
+                stacktrace = stacktrace[key_end:]
+        safe = self._redact(stacktrace)
+        return safe if len(safe) <= _MAX_STACKTRACE else "…" + safe[-_MAX_STACKTRACE:]

@@ -28,6 +28,10 @@ def text_of(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+#: What a text may be longer than its limit while secrets are looked for: as long as a private key.
+_ROOM_FOR_SECRETS = 4096
+
+
 class FieldPolicy:
     """How fields enter an operation.
 
@@ -37,7 +41,7 @@ class FieldPolicy:
         max_length: characters a string keeps; the rest is cut.
     """
 
-    __slots__ = ("_collisions", "max_fields", "max_length", "redact")
+    __slots__ = ("_collisions", "_room", "max_fields", "max_length", "redact")
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class FieldPolicy:
         self.redact = redact
         self.max_fields = max_fields
         self.max_length = max_length
+        self._room = 2 * max_length + _ROOM_FOR_SECRETS
         self._collisions: set[str] = set()
 
     def add(self, fields: dict[str, Value], given: Mapping[str, Any], depth: int = 0, prefix: str = "") -> int:
@@ -75,7 +80,7 @@ class FieldPolicy:
             if name not in fields and len(fields) >= self.max_fields:
                 dropped += 1
                 continue
-            fields[name] = self.redact(name, self.clean(value))
+            fields[name] = self.safe(name, value)
         return dropped
 
     def name_of(self, name: str) -> str:
@@ -84,13 +89,25 @@ class FieldPolicy:
             return self._renamed(name)
         return name if len(name) <= _MAX_NAME else name[:_MAX_NAME]
 
+    def safe(self, name: str, value: Any) -> Value:
+        """A value of any type as it may stand under `name`: clean, redacted, and only then cut to its length.
+
+        A secret that is cut first may no longer be told by its label or its end.
+        """
+        safe = self.redact(name, self.clean(value))
+        if type(safe) is str and len(safe) > self.max_length:
+            return safe[: self.max_length]
+        if type(safe) is list:
+            return [item[: self.max_length] if type(item) is str else item for item in safe]  # type: ignore[return-value]
+        return safe
+
     def clean(self, value: Any) -> Value:  # noqa: PLR0911  (one return a type)
         """A value of any type as one that every signal can carry."""
         kind = type(value)
         if kind is str:
-            return value[: self.max_length] if len(value) > self.max_length else value  # type: ignore[no-any-return]
+            return value[: self._room] if len(value) > self._room else value  # type: ignore[no-any-return]
         if kind is int:
-            return value if -_INT64 <= value < _INT64 else str(value)[: self.max_length]
+            return value if -_INT64 <= value < _INT64 else str(value)[: self._room]
         if kind is bool or kind is float:
             return value  # type: ignore[no-any-return]
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -107,7 +124,7 @@ class FieldPolicy:
         kinds = {type(item) for item in cleaned}
         if len(kinds) == 1 and kinds <= set(_SCALARS):
             return cleaned  # type: ignore[return-value]
-        return [str(item)[: self.max_length] for item in cleaned]
+        return [str(item)[: self._room] for item in cleaned]
 
     def _renamed(self, name: str) -> str:
         if name not in self._collisions:

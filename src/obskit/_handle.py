@@ -17,6 +17,7 @@ from obskit._asgi import ASGIApp
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
 from obskit._sigterm import before_sigterm
+from obskit._thread import in_thread
 from obskit._writer import Writer
 from obskit.config import Config
 from obskit.export.spans import SpanQueue
@@ -75,6 +76,8 @@ class Obskit:
         self.undo = ExitStack()
         self._lock = threading.Lock()
         self._closed = False
+        self._has_closed = threading.Event()
+        self._all_left = False
         self._stop_by: float | None = None
         self._told_left: set[str] = set()
         self._stand_down = starlette.StandDown()
@@ -151,9 +154,15 @@ class Obskit:
             Whether everything has left the process.
         """
         with self._lock:
-            if self._closed:
-                return True
-            self._closed = True
+            first, self._closed = not self._closed, True
+        if first:
+            self._all_left = self._close(timeout)
+            self._has_closed.set()
+        else:  # another thread may be at it
+            self._has_closed.wait(self.config.shutdown_seconds if timeout is None else timeout)
+        return self._all_left
+
+    def _close(self, timeout: float | None) -> bool:
         seconds = self._seconds_left() if timeout is None else timeout
         end = time.monotonic() + seconds
         lost = self._lost()
@@ -234,7 +243,9 @@ class Obskit:
         self._stand_down.install()
         if self.config.enabled:
             self._clients.install()
-        self.undo.callback(starlette.instrument_background(self._pipeline))
+        restore = starlette.instrument_background(self._pipeline)
+        if restore is not None:
+            self.undo.callback(restore)
         if not self._begun:
             self._begun = True
             self._logs.adopt()
@@ -242,6 +253,7 @@ class Obskit:
     def started(self) -> None:
         """An app's startup is complete; it may have been shut down before, as test clients do."""
         self._stop_by = None
+        self._writer.write_through(on=False)
         self._endpoints.started()
 
     def without_lifespan(self) -> None:
@@ -253,7 +265,7 @@ class Obskit:
     def _leave(self) -> None:
         self._endpoints.stopping()
         if self._spans is not None:
-            self._spans.export_through(self._seconds_left)
+            self._spans.export_through()
         self._writer.write_through()
 
     def stopping(self) -> None:
@@ -263,13 +275,12 @@ class Obskit:
     async def stopped(self) -> None:
         """An app of this process is done; its server may end the process without a further word."""
         try:
-            await asyncio.to_thread(self.flush, self._seconds_left())
-        except RuntimeError:  # the loop is not asyncio's, or takes no more work
+            await in_thread(self.flush, self._seconds_left())
+        except RuntimeError:  # the loop is not asyncio's, or there is no thread to be had
             self.flush(self._seconds_left())
         left = 0 if self._spans is None else self._spans.tally.queued
-        if (
-            self._spans is not None and left
-        ):  # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by
+        # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by.
+        if self._spans is not None and left:
             logging.getLogger("obskit").warning(
                 "spans not exported within shutdown_seconds, and lost if the process ends now: %d%s",
                 left,

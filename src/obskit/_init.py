@@ -85,7 +85,10 @@ def start(  # noqa: PLR0913  (see init)
     """
     global _current  # noqa: PLW0603  (one handle a process)
     with _lock:
-        if _current is None or _current.closed:
+        if _current is not None and _current.closed:
+            _current.close()  # by another thread, perhaps still under way: what it restores must not be the new wiring
+            _current = None
+        if _current is None:
             _current = wire(wanted, app, place, writer, exporter)
         elif exclusive or _current.asked_for != wanted:
             raise ConfigError(_wired_twice(_current, wanted, place))

@@ -79,7 +79,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     registry = CollectorRegistry()
 
     logs = _logs(config, resource, writer, redactor, undo)
-    spans = span_queue(config, exporter)
+    spans = span_queue(config, exporter, redactor)
     metrics = _metrics(config, registry)
     clients = Clients(pipeline, config.clients, propagate="tracecontext" in config.propagators)
     health = Checks()

@@ -30,6 +30,6 @@ class Writer(Protocol):
         """Flush, and take no more."""
         ...
 
-    def write_through(self) -> None:
-        """From now on, write each line at once."""
+    def write_through(self, *, on: bool = True) -> None:
+        """From now on write each line at once, or no longer."""
         ...

@@ -186,7 +186,9 @@ class Operation:
                 self.outcome = "error"
                 self.fields[semconv.ERROR_TYPE] = self.error_type
         if self.parent is not None and self.kind is SpanKind.CLIENT:
-            self._roll_up(self.root)
+            root = self.root
+            if root is not self:  # it has outlived what it was called by
+                self._roll_up(root)
         for signal in self._pipeline.signals:
             try:
                 signal.finish(self)

@@ -24,6 +24,8 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
+from obskit._guard import contained
+
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 BAGGAGE = "baggage"
@@ -202,7 +204,7 @@ class _AnyCaseGetter(Getter[Any]):
             part
             for name, value in pairs
             if _text(name).lower() == key
-            for part in ([_text(value)] if isinstance(value, (str, bytes)) else map(_text, value))
+            for part in ([_text(value)] if isinstance(value, (str, bytes)) else map(_text, value or ()))
         ]
         return found or None
 
@@ -231,16 +233,23 @@ def inject(carrier: MutableMapping[str, str]) -> None:
     Args:
         carrier: a mutable mapping of str to str, changed in place.
     """
-    _propagator.inject(carrier)
+    try:
+        _propagator.inject(carrier)
+    except Exception as error:
+        contained("propagation", error)
 
 
-def extract(carrier: Mapping[str, Any] | Iterable[tuple[Any, Any]]) -> Context:
+def extract(carrier: Mapping[str, Any] | Iterable[tuple[Any, Any]] | None) -> Context:
     """The context that `carrier` describes, for ``operation(parent=extract(headers))``.
 
     Args:
-        carrier: a mapping, or pairs, of names to values in str or bytes; names in any case.
+        carrier: a mapping, or pairs, of names to values in str or bytes; names in any case. None is as good as empty.
 
     Returns:
         An OpenTelemetry context; where nothing valid is in the carrier, one that starts a new trace.
     """
-    return _propagator.extract(carrier, Context(), _GETTER)
+    try:
+        return _propagator.extract(carrier or {}, Context(), _GETTER)
+    except Exception as error:
+        contained("propagation", error)
+        return Context()

@@ -147,7 +147,7 @@ class _MemoryWriter:
     def close(self, timeout: float) -> bool:  # noqa: ARG002
         return True
 
-    def write_through(self) -> None:
+    def write_through(self, *, on: bool = True) -> None:
         pass
 
 

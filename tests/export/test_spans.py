@@ -526,7 +526,7 @@ def test_from_export_through_on_a_span_is_out_when_its_end_returns(queue_of):
     gate = opened()
     queue = queue_of(gate, schedule_delay=60)
     put(queue, 3)
-    queue.export_through(lambda: 5.0)
+    queue.export_through()
     assert queue.tally.exported == 3
     put(queue, 1)
     assert queue.tally.exported == 4
@@ -535,7 +535,7 @@ def test_from_export_through_on_a_span_is_out_when_its_end_returns(queue_of):
 def test_export_through_waits_no_longer_than_there_is_time(queue_of):
     queue = queue_of(Gate(), schedule_delay=60)
     began = time.monotonic()
-    queue.export_through(lambda: 0.05)
+    queue.export_through()
     put(queue, 2)
     assert time.monotonic() - began < 5
     assert queue.tally.queued == 2

@@ -88,7 +88,6 @@ WHOLE = [
     [
         (speaks, WHOLE),
         (refuses, WHOLE),
-        (refuses_late, WHOLE),
         (returns, WHOLE),
         (fails_at_startup, ["begin", "stopped", "lifespan.startup.failed"]),
     ],
@@ -103,6 +102,11 @@ async def test_faults_of_obskits_own_do_not_stop_the_server(contained_errors):
     contained_errors.clear()
 
 
+async def test_an_app_that_raises_at_its_startup_has_not_started():
+    with pytest.raises(RuntimeError):
+        await run(refuses_late)
+
+
 async def test_an_error_after_startup_is_the_apps():
     async def app(scope, receive, send):
         await receive()
@@ -113,7 +117,7 @@ async def test_an_error_after_startup_is_the_apps():
         await run(app)
 
 
-async def test_it_begins_once():
+async def test_an_app_that_is_started_again_begins_again():
     log = []
     told = Told(log)
     told.begun = True
@@ -129,4 +133,4 @@ async def test_it_begins_once():
         await send({"type": "lifespan.startup.complete"})
 
     await observe_lifespan(app, told, {"type": "lifespan"}, receive, send)
-    assert log == ["started", "lifespan.startup.complete"]
+    assert log == ["begin", "started", "lifespan.startup.complete"]

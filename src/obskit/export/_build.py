@@ -11,16 +11,18 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from obskit.config import Config
 from obskit.exceptions import ConfigError
 from obskit.export._exporter import SdkExporter, SpanExporter
+from obskit.export._redacted import Redact
 from obskit.export.otlp import OtlpSpanExporter
 from obskit.export.spans import SpanQueue
 
 
-def span_queue(config: Config, exporter: SpanExporter | None) -> SpanQueue | None:
+def span_queue(config: Config, exporter: SpanExporter | None, redact: Redact) -> SpanQueue | None:
     """The queue in front of the exporter; None where spans go nowhere.
 
     Args:
         config: the effective configuration.
         exporter: takes the place of the one that `config` names.
+        redact: takes secrets out of the spans of other instrumentations.
 
     Raises:
         ConfigError: a certificate or key that an argument named cannot be used.
@@ -34,6 +36,7 @@ def span_queue(config: Config, exporter: SpanExporter | None) -> SpanQueue | Non
         schedule_delay=config.span_schedule_delay,
         max_batch_size=config.span_batch_size,
         export_timeout=config.span_export_timeout,
+        redact=redact,
     )
 
 

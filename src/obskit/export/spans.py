@@ -13,7 +13,6 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
 from time import monotonic
 
 from opentelemetry import context as otel_context
@@ -24,10 +23,14 @@ from opentelemetry.trace import TraceFlags
 from obskit._guard import contained
 from obskit._tally import Tally
 from obskit.export._exporter import ERROR, QUEUE_FULL, REASONS, SHUTDOWN, ExportResult, SpanExporter
+from obskit.export._redacted import Redact, redacted
 
 _TRACE_FLAGS = 3
 _SAMPLED = int(TraceFlags.SAMPLED)
 _WARN_EVERY_SECONDS = 60.0
+#: What export_through() lets a span wait for a collector that does not answer; the wait halves each time, so twice
+#: this in all. It is the server's loop that waits.
+_PATIENCE_SECONDS = 0.25
 
 
 class SpanQueue(SpanProcessor):
@@ -39,6 +42,7 @@ class SpanQueue(SpanProcessor):
         schedule_delay: seconds between the first span that waits and its export.
         max_batch_size: spans in one export; as many waiting are exported at once.
         export_timeout: seconds for one export, all its attempts included.
+        redact: takes secrets out of spans that are not obskit's own; see :func:`obskit.export._redacted.redacted`.
 
     The defaults are the specification's (https://opentelemetry.io/docs/specs/otel/trace/sdk/#batching-processor). The
     thread starts with the first span, sleeps while there is none, and starts anew in a forked child, where the queue
@@ -48,7 +52,7 @@ class SpanQueue(SpanProcessor):
         tally: produced, exported and dropped spans, by the reasons in :data:`REASONS`; what is in flight is queued.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the specification's, and what takes secrets out)
         self,
         exporter: SpanExporter,
         *,
@@ -56,16 +60,19 @@ class SpanQueue(SpanProcessor):
         schedule_delay: float = 5.0,
         max_batch_size: int = 512,
         export_timeout: float = 30.0,
+        redact: Redact | None = None,
     ) -> None:
         self.tally = Tally(REASONS)
         self._exporter = exporter
+        self._redact = redact
         self._room = max_queue_size
         self._schedule_delay = schedule_delay
         self._max_batch_size = min(max_batch_size, max_queue_size)
         self._last_of_batch = self._max_batch_size - 1
         self._export_timeout = export_timeout
         self._closed = False
-        self._time_left: Callable[[], float] | None = None
+        self._through = False
+        self._patience = _PATIENCE_SECONDS
         self._close_deadline = math.inf
         self._next_warning = -math.inf
         self._failing = False
@@ -99,19 +106,19 @@ class SpanQueue(SpanProcessor):
                     self._wake()
             else:
                 self.tally.dropped[SHUTDOWN if self._closed else QUEUE_FULL] += 1
-        if self._time_left is not None:
-            self.flush(self._time_left())
+        if self._through:
+            self._flush_briefly()
 
-    def export_through(self, time_left: Callable[[], float]) -> None:
-        """Export what is queued, and from now on each span as it ends, waiting for it.
+    def export_through(self) -> None:
+        """Export what is queued, and from now on each span as it ends, waiting for it a little.
 
         For the time between a signal that ends the process and its end, of which nobody tells.
-
-        Args:
-            time_left: gives the seconds that may still be waited.
         """
-        self._time_left = time_left
-        self.flush(time_left())
+        self._through = True
+        self._flush_briefly()
+
+    def _flush_briefly(self) -> None:
+        self._patience = _PATIENCE_SECONDS if self.flush(self._patience) else self._patience / 2
 
     def flush(self, timeout: float) -> bool:
         """Export what is queued now.
@@ -211,7 +218,8 @@ class SpanQueue(SpanProcessor):
 
     def _export(self, batch: list[ReadableSpan]) -> ExportResult:
         try:
-            dropped, error = self._exporter.export(batch, min(monotonic() + self._export_timeout, self._close_deadline))
+            safe = batch if self._redact is None else [redacted(span, self._redact) for span in batch]
+            dropped, error = self._exporter.export(safe, min(monotonic() + self._export_timeout, self._close_deadline))
             return ExportResult({reason: int(count) for reason, count in dropped.items()}, error)
         except Exception as fault:
             contained("spans", fault)

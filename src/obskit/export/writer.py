@@ -151,13 +151,14 @@ class LineWriter:
             self._thread.join(max(0.0, deadline - time.monotonic()))
         return flushed
 
-    def write_through(self) -> None:
+    def write_through(self, *, on: bool = True) -> None:
         """From now on ``write()`` returns when its line is out, or after a short wait where nothing is read.
 
         For the time after the server's shutdown, when a signal may end the process before anything else runs.
         """
-        self._through = True
-        self.flush(_PATIENCE_SECONDS)
+        self._through = on
+        if on:
+            self.flush(_PATIENCE_SECONDS)
 
     def _refuse(self, size: int) -> None:
         with self._fate_lock:

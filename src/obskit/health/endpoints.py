@@ -12,6 +12,7 @@ import orjson
 
 from obskit._asgi import Receive, Scope, Send, path_below_root
 from obskit._guard import contained
+from obskit._thread import in_thread
 
 if TYPE_CHECKING:
     from obskit.health.checks import Affects, Checks, CheckState
@@ -170,7 +171,7 @@ class _Scrapes:
         accept = b", ".join(values).decode("latin-1") if values else None
         task = self._under_way.get(accept)
         if task is None or task.get_loop() is not asyncio.get_running_loop():
-            task = self._under_way[accept] = asyncio.create_task(asyncio.to_thread(self._render, accept))
+            task = self._under_way[accept] = asyncio.create_task(in_thread(self._render, accept))
             task.add_done_callback(partial(self._forget, accept))
         content_type, body = await asyncio.shield(task)  # a scraper that goes away leaves it to the others
         return 200, content_type, body

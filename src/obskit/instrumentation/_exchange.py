@@ -90,7 +90,11 @@ class Exchange:
                 self.finish(cancelled=self._disconnected)
         except Exception as error:
             contained("asgi", error)
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:  # how servers say that the client has left
+            self._disconnected = True
+            raise
 
     def _response_start(self, message: Message) -> Message:
         self._status = status = message["status"]
@@ -104,7 +108,7 @@ class Exchange:
             if name == b"content-type":
                 op.stream = value[:17] == b"text/event-stream"
                 break
-        if self._trace_header:
+        if self._trace_header and op.trace_id:
             return {**message, "headers": [*headers, (self._trace_header, op.trace_id.encode())]}
         return message
 
@@ -119,10 +123,12 @@ class Exchange:
     def failed(self, error: BaseException) -> None:
         """The app raised `error`."""
         op = self.op
-        if not op.ended:
+        if op.ended:
+            return
+        if not self._disconnected:
             self._status = self._status or _SERVER_ERROR
             op.exception = error
-            self.finish()
+        self.finish(cancelled=self._disconnected)
 
     def returned(self) -> None:
         """The app is done; where it never completed a response, the request ends here."""

@@ -18,7 +18,7 @@ class Lifecycle(Protocol):
     begun: bool
 
     def begin(self) -> None:
-        """The server runs: its loop exists, its logging is configured. Called once."""
+        """The server runs: its loop exists, its logging is configured. Called for each start."""
         ...
 
     def started(self) -> None:
@@ -48,28 +48,27 @@ async def observe_lifespan(app: ASGIApp, lifecycle: Lifecycle, scope: Scope, rec
     try:
         await app(scope, exchange.receive, exchange.send)
     except Exception:
-        if exchange.answered:
+        if exchange.answered or exchange.startup_received:  # it speaks the protocol, and this is how it says no
             raise
     if not exchange.answered:
         await exchange.run()
 
 
 class _Lifespan:
-    __slots__ = ("_lifecycle", "_receive", "_send", "_startup_received", "answered")
+    __slots__ = ("_lifecycle", "_receive", "_send", "answered", "startup_received")
 
     def __init__(self, lifecycle: Lifecycle, receive: Receive, send: Send) -> None:
         self._lifecycle = lifecycle
         self._receive = receive
         self._send = send
-        self._startup_received = False
+        self.startup_received = False
         self.answered = False
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "lifespan.startup":
-            self._startup_received = True
-            if not self._lifecycle.begun:
-                _told(self._lifecycle.begin)
+            self.startup_received = True
+            _told(self._lifecycle.begin)  # anew for each start: a test client's second loop is another one
         elif message["type"] == "lifespan.shutdown":
             _told(self._lifecycle.stopping)
         return message
@@ -87,7 +86,7 @@ class _Lifespan:
 
     async def run(self) -> None:
         """Both halves of the protocol, for an app that has none."""
-        if not self._startup_received:
+        if not self.startup_received:
             await self.receive()
         await self.send({"type": "lifespan.startup.complete"})
         await self.receive()

@@ -24,6 +24,7 @@ from obskit.instrumentation._headers import queue_ms, truncated, wanted_headers,
 from obskit.instrumentation._lifespan import Lifecycle, observe_lifespan
 from obskit.instrumentation._route import routes_exactly, routes_of
 from obskit.instrumentation._websocket import Connection
+from obskit.instrumentation.function import leave
 from obskit.operation import Operation
 from obskit.propagation import remote_span_context, with_baggage
 
@@ -115,7 +116,7 @@ class ObservedApp:
         else:
             exchange.returned()
         finally:
-            otel_context.detach(token)
+            leave(token)
 
     async def _unobserved(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -171,14 +172,14 @@ class ObservedApp:
         policy, get = self._pipeline.policy, scope.get
         fields: dict[str, Value] = {
             semconv.HTTP_REQUEST_METHOD: known,
-            semconv.URL_PATH: policy.redact(semconv.URL_PATH, policy.clean(scope["path"])),
+            semconv.URL_PATH: policy.safe(semconv.URL_PATH, scope["path"]),
             semconv.URL_SCHEME: get("scheme") or "http",
             semconv.NETWORK_PROTOCOL_VERSION: get("http_version") or "1.1",
         }
         if known is not method:
             fields[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = str(method)[:64]
         if "host" in headers:
-            fields[semconv.SERVER_ADDRESS] = without_port(headers["host"][0])
+            fields[semconv.SERVER_ADDRESS] = policy.safe(semconv.SERVER_ADDRESS, without_port(headers["host"][0]))
         elif get("server"):
             fields[semconv.SERVER_ADDRESS] = str(scope["server"][0])
         client = get("client")
@@ -186,9 +187,9 @@ class ObservedApp:
             full = self._options.client_address == "full"
             fields[semconv.CLIENT_ADDRESS] = client[0] if full else truncated(client[0])
         if "user-agent" in headers:
-            fields[semconv.USER_AGENT_ORIGINAL] = headers["user-agent"][0]
+            fields[semconv.USER_AGENT_ORIGINAL] = policy.safe(semconv.USER_AGENT_ORIGINAL, headers["user-agent"][0])
         if "x-request-id" in headers:
-            fields[semconv.REQUEST_ID] = headers["x-request-id"][0]
+            fields[semconv.REQUEST_ID] = policy.safe(semconv.REQUEST_ID, headers["x-request-id"][0])
         if "x-request-start" in headers:
             queued = queue_ms(headers["x-request-start"][0])
             if queued is not None:
@@ -202,10 +203,14 @@ class ObservedApp:
         path = path_below_root(scope) if scope.get("root_path") else scope["path"]
         if not self._endpoints.handles(path):
             return False
-        if not routes_exactly(routes_of(self._routed_by) or (), path):
-            return True
-        self._options.left_to_app(path)
-        return False
+        try:
+            theirs = routes_exactly(routes_of(self._routed_by) or (), path)
+        except Exception as error:  # liveness must not depend on the app's routes
+            contained("asgi", error)
+            theirs = False
+        if theirs:
+            self._options.left_to_app(path)
+        return not theirs
 
     def _begin_without_lifespan(self) -> None:
         try:

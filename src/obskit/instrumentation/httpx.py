@@ -7,6 +7,7 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from obskit import semconv
 from obskit._fields import Value
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
+from obskit.instrumentation.function import leave
 from obskit.operation import Operation
 from obskit.propagation import TRACEPARENT, TRACESTATE, traceparent_of
 
@@ -72,7 +74,7 @@ def _sync_send(pipeline: Pipeline, original: Callable[[Any, Any], httpx.Response
             op.finish(exception=error)
             raise
         finally:
-            otel_context.detach(token)
+            leave(token)
         return _observed(op, response, _SyncBody)
 
     return send
@@ -95,7 +97,7 @@ def _async_send(
             op.finish(cancelled=True)
             raise
         finally:
-            otel_context.detach(token)
+            leave(token)
         return _observed(op, response, _AsyncBody)
 
     return send
@@ -140,7 +142,7 @@ def _fields(pipeline: Pipeline, request: httpx.Request, method: str, known: str)
     fields: dict[str, Value] = {
         semconv.HTTP_REQUEST_METHOD: known,
         semconv.SERVER_ADDRESS: url.host,
-        semconv.URL_FULL: pipeline.policy.redact(semconv.URL_FULL, pipeline.policy.clean(str(url))),
+        semconv.URL_FULL: pipeline.policy.safe(semconv.URL_FULL, str(url)),
     }
     port = url.port or _DEFAULT_PORTS.get(url.scheme)
     if port is not None:
@@ -202,6 +204,9 @@ class _AsyncBody(httpx.AsyncByteStream):
                 yield chunk
         except Exception as error:
             self._op.finish(exception=error)
+            raise
+        except asyncio.CancelledError:
+            self._op.finish(cancelled=True)
             raise
 
     async def aclose(self) -> None:

@@ -49,7 +49,7 @@ def instrument(app: Any, observe: Callable[[ASGIApp], ASGIApp]) -> Callable[[], 
         A function that gives the app its class back.
     """
     cls = type(app)
-    observed = observe(functools.partial(cls.__call__, app))
+    observed = observe(lambda scope, receive, send: cls.__call__(app, scope, receive, send))
 
     async def call(_self: Any, scope: Scope, receive: Receive, send: Send) -> None:
         await observed(scope, receive, send)
@@ -104,18 +104,18 @@ class StandDown:
             self._restore = None
 
 
-def instrument_background(pipeline: Pipeline) -> Callable[[], None]:
+def instrument_background(pipeline: Pipeline) -> Callable[[], None] | None:
     """Make each Starlette background task an INTERNAL operation of the request's trace.
 
     May be called again, for a patch that somebody else has put over it since.
     Where contrib's instrumentor has put its own span around background tasks, the operation takes its place.
 
     Returns:
-        A function that gives the class its own method back.
+        A function that gives the class its own method back; None where there is nothing new to do.
     """
     module = sys.modules.get(_BACKGROUND)
     if module is None or getattr(module.BackgroundTask.__call__, _MARK, None) is pipeline:
-        return lambda: None
+        return None
     cls = module.BackgroundTask
     original: Callable[[Any], Awaitable[None]] = cls.__call__
     bare: Callable[[Any], Awaitable[None]] = getattr(cls, "_otel_original_call", original)

@@ -124,11 +124,15 @@ def foreign_provider() -> trace.TracerProvider | None:
     return provider
 
 
+#: What the SDK's processors that export keep their exporter in; others only look at spans, or add to them.
+_EXPORTING = ("span_exporter", "_batch_processor", "_exporter")
+
+
 def has_exporter(provider: trace.TracerProvider) -> bool:
-    """Whether spans of a foreign provider already go somewhere: it has a processor that is not obskit's."""
+    """Whether spans of a foreign provider already go somewhere: it has a processor that exports."""
     active = getattr(provider, "_active_span_processor", None)
     processors: Sequence[SpanProcessor] = getattr(active, "_span_processors", ())
-    return any(not isinstance(processor, Relay) for processor in processors)
+    return any(hasattr(processor, mark) for processor in processors for mark in _EXPORTING)
 
 
 def foreign() -> Literal["none", "bare", "exports"]:

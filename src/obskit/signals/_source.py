@@ -84,7 +84,7 @@ class SpanSource:
     def cleaned(self, attributes: Attributes) -> dict[str, Value]:
         """Attributes of an event or a link as they may leave the process."""
         policy = self._policy
-        return {name: policy.redact(name, policy.clean(value)) for name, value in (attributes or {}).items()}
+        return {name: policy.safe(name, value) for name, value in (attributes or {}).items()}
 
     def start(self, op: Operation) -> Span:
         """The span of an operation that begins: recording if its trace is sampled, else only its ids."""
@@ -98,7 +98,7 @@ class SpanSource:
         if self._constant is not None and parent is None:
             flags = self._constant
         elif parent is None or not self._follows_parent:
-            result = self._sampler.should_sample(op.context, trace_id, op.name, op.kind, op.fields, op.links)
+            result = self._sampler.should_sample(context_of(op), trace_id, op.name, op.kind, op.fields, op.links)
             recording = result.decision.is_sampled()  # type: ignore[no-untyped-call]  # the SDK's own gap
             flags = (flags & _RANDOM) | (_SAMPLED if recording else 0)
             state = result.trace_state or DEFAULT_TRACE_STATE

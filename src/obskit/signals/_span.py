@@ -145,7 +145,12 @@ class OperationSpan(Span, ReadableSpan):
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status; an operation that fails has status error whatever was set."""
         if self.is_recording() and self._told_status.status_code is not StatusCode.OK:
-            self._told_status = status if isinstance(status, Status) else Status(status, description)
+            code, text = (
+                (status.status_code, status.description) if isinstance(status, Status) else (status, description)
+            )
+            self._told_status = Status(
+                code, text if text is None else str(self._source.cleaned({"status": text})["status"])
+            )
 
     def record_exception(
         self,
