@@ -286,6 +286,23 @@ def test_the_second_close_does_nothing():
     assert current_pipeline() is not pipeline
 
 
+def test_a_close_and_an_init_meanwhile_wait_for_the_first_close(hanging_collector):
+    config = Config(log_mode="off", otlp_endpoint=hanging_collector, shutdown_seconds=1.0)
+    first = obskit.init(config=config)
+    with obskit.operation("doomed"):
+        pass
+    closing = threading.Thread(target=first.close)
+    closing.start()
+    while not first.closed:
+        time.sleep(0.001)
+    assert first.close() is False  # the answer of the one that is under way, and not before it
+    closing.join()
+    second = obskit.init(service_name="second", config=OFF)
+    with second, obskit.operation("job") as op:
+        assert op.span is not None
+        assert current_pipeline().signals
+
+
 def test_it_is_a_context_manager_that_hides_nothing():
     with pytest.raises(ZeroDivisionError), obskit.init(config=OFF) as obs:
         1 / 0  # noqa: B018

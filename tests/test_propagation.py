@@ -8,6 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import default_setter
 
 import obskit
+import obskit.testing
 from obskit.propagation import (
     BoundedBaggage,
     StrictTraceContext,
@@ -245,3 +246,17 @@ def test_without_a_span_nothing_is_injected():
 
 def test_traceparent_of_is_what_is_parsed():
     assert traceparent_of(parse_traceparent(GOOD)) == GOOD
+
+
+@pytest.mark.parametrize("carrier", [None, {}, [], {"traceparent": None}, {"traceparent": [None]}, 5])
+def test_a_carrier_that_is_none_starts_a_new_trace(carrier, contained_errors):
+    assert not trace.get_current_span(obskit.extract(carrier)).get_span_context().is_valid
+    assert {component for component, _ in contained_errors} <= {"propagation"}
+    contained_errors.clear()
+
+
+def test_a_carrier_that_takes_nothing_does_not_stop_the_sender(contained_errors):
+    with obskit.testing.capture(), obskit.operation("send"):
+        obskit.inject(None)
+    assert [component for component, _ in contained_errors] == ["propagation"]
+    contained_errors.clear()

@@ -1,11 +1,12 @@
 """Inbound requests: what the operation, its span, its line and its metrics say of each kind of exchange."""
 
 import asyncio
+import threading
 
 import httpx
 import pytest
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
-from opentelemetry import baggage
+from opentelemetry import baggage, trace
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 
@@ -537,3 +538,98 @@ async def test_queue_time_is_a_field(app, captured):
 
     await call(app, "GET", "/items/7", headers={"x-request-start": f"t={time() - 0.25:.3f}"})
     assert 200 < captured.lines[-1]["queue_ms"] < 60_000
+
+
+# -- clients that leave, and what must not depend on the application -------------------------------------------------
+
+
+async def test_a_client_that_left_is_no_error_of_the_app_that_notices():
+    async def app(scope, receive, send):
+        assert (await receive())["type"] == "http.disconnect"
+        raise ConnectionError("gone")
+
+    with testing.capture() as captured:
+        with pytest.raises(ConnectionError):
+            await drive(captured.obs.wrap(app))
+        line = captured.line("GET cancelled")
+        assert ("error.type" in line, line["level"]) == (False, "info")
+
+
+async def test_a_server_that_says_so_at_a_send_has_lost_the_client():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    async def refuse(message):
+        if message["type"] == "http.response.body":
+            raise OSError("the client has left")
+
+    with testing.capture() as captured:
+        with pytest.raises(OSError, match="left"):
+            await captured.obs.wrap(app)(http_scope("/x"), None, refuse)
+        assert captured.line("GET 200")["outcome"] == "cancelled"
+
+
+async def test_liveness_does_not_depend_on_the_apps_routes(contained_errors):
+    class App:
+        @property
+        def routes(self):
+            raise RuntimeError("routes are not ready")
+
+        async def __call__(self, scope, receive, send):
+            raise AssertionError
+
+    with testing.capture() as captured:
+        assert (await drive(captured.obs.wrap(App()), scope=http_scope("/livez")))[0]["status"] == 200
+    assert {component for component, _ in contained_errors} == {"asgi"}
+    contained_errors.clear()
+
+
+@pytest.mark.parametrize("sampler", ["parentbased_always_on", "always_on", "traceidratio"])
+async def test_a_tracestate_goes_on_whatever_the_sampler(app, sampler):
+    with testing.capture(app, config=obskit.Config(sampler=sampler, clients=())) as captured:
+        await call(app, "GET", "/items/7", headers={"traceparent": TRACEPARENT, "tracestate": "vendor=1"})
+        assert dict(captured.span("GET /items/{item_id}").context.trace_state) == {"vendor": "1"}
+
+
+@pytest.mark.parametrize("header", ["user-agent", "x-request-id", "host"])
+async def test_headers_that_are_kept_are_kept_without_secrets(app, captured, header):
+    await call(app, "GET", "/items/7", headers={header: "x?token=hunter2"})
+    assert "hunter2" not in str(captured.lines)
+
+
+async def test_a_name_that_the_user_gave_the_span_stays():
+    app = FastAPI()
+
+    @app.get("/x")
+    async def x():
+        trace.get_current_span().update_name("checkout")
+        return {}
+
+    with testing.capture(app, config=obskit.Config(clients=())) as captured:
+        await call(app, "GET", "/x")
+        assert captured.span("checkout").attributes["http.route"] == "/x"
+
+
+async def test_a_full_executor_of_the_apps_holds_up_neither_scrapes_nor_the_end(app):
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+    busy = [loop.run_in_executor(None, release.wait, 30) for _ in range(64)]
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    sent = []
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    with testing.capture(app) as captured:
+        async with asyncio.timeout(10):
+            scraped = await drive(app, scope=http_scope("/metrics"))
+            await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        assert scraped[0]["status"] == 200
+        assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert captured.obs.config.shutdown_seconds == 5
+    release.set()
+    await asyncio.gather(*busy)
