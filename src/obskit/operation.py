@@ -48,6 +48,7 @@ class Operation:
         start_ns: wall clock, nanoseconds since the epoch.
         duration_ns: set by ``finish``; the span ends at ``start_ns + duration_ns``.
         outcome, error_type, exception: set by ``finish``.
+        written: the exception as the first signal wrote it down, for the others to say the same.
         trace_id, span_id: lower-case hex, empty when there is no trace.
         sampled: whether the trace is recorded.
         span: the OpenTelemetry span that projects it, if there is one.
@@ -77,6 +78,7 @@ class Operation:
         "start_ns",
         "stream",
         "trace_id",
+        "written",
     )
 
     def __init__(  # noqa: PLR0913  (what an operation is)
@@ -108,6 +110,7 @@ class Operation:
         self.outcome: Outcome = "ok"
         self.error_type: str | None = None
         self.exception: BaseException | None = None
+        self.written: dict[str, str] | None = None
         self.trace_id = ""
         self.span_id = ""
         self.sampled = False

@@ -174,7 +174,7 @@ class OperationSpan(Span, ReadableSpan):
         """Become a finished span with these attributes, and go to the processors."""
         op = self._op
         if op.exception is not None and op.outcome == "error":
-            written = self._source.exceptions.describe(op.exception)
+            written = op.written = self._source.exceptions.describe(op.exception)
             if not is_recorded(written, self._told_events):
                 self._told_events.append(Event("exception", dict(written), end_ns))
             self._told_status = error_status(written)

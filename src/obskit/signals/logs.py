@@ -101,7 +101,7 @@ def write_to(lines: Lines, show: Callable[[Mapping[str, Any], list[Operation]], 
             **fields_of(op),
         }
         if op.exception is not None and level == "error":
-            line.update(lines.exceptions.describe(op.exception))
+            line.update(op.written or lines.exceptions.describe(op.exception))
             mark_carried(op.exception)
         lines.write(lines.render(line) if show is None else show(line, op.calls or []))
 

@@ -99,7 +99,7 @@ class Traces:
         span.update_name(op.name)
         span.set_attributes(attributes)
         if op.outcome == "error" and op.exception is not None:
-            written = self._exceptions.describe(op.exception)
+            written = op.written = self._exceptions.describe(op.exception)
             if not is_recorded(written, getattr(span, "events", ())):
                 span.add_event("exception", written, timestamp=end_ns)
             span.set_status(error_status(written))
