@@ -76,6 +76,9 @@ def logging_state():
 
 def touched(app):
     """All that init() and a served request may change, by identity where it has one."""
+    for thread in threading.enumerate():  # its work is done, and it is on its way out
+        if thread.name == "obskit-work":
+            thread.join(5)
     return {
         "class of the app": type(app),
         "httpx": httpx.Client._send_single_request,
