@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opentelemetry.sdk.trace import ReadableSpan
+
 from obskit._handle import Obskit
 from obskit._wiring import wire
 from obskit._writer import Writer
 from obskit.config import Config
 from obskit.exceptions import ConfigError
-from obskit.export._exporter import SpanExporter
+from obskit.export._exporter import Exporter
 from obskit.health.checks import Checks
 from obskit.instrumentation import starlette
 
@@ -69,7 +71,7 @@ def start(  # noqa: PLR0913  (see init)
     checks: Mapping[str, Callable[[], object]],
     *,
     writer: Writer | None = None,
-    exporter: SpanExporter | None = None,
+    exporter: Exporter[ReadableSpan] | None = None,
     exclusive: bool = False,
 ) -> Obskit:
     """Wire the process once; what :func:`init` and :mod:`obskit.testing` share.

@@ -11,6 +11,7 @@ from typing import Any
 
 from opentelemetry import propagate
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from obskit import propagation
@@ -23,7 +24,7 @@ from obskit._tally import Tally
 from obskit._writer import Writer
 from obskit.config import Config
 from obskit.export._build import span_queue
-from obskit.export._exporter import REASONS, SpanExporter
+from obskit.export._exporter import REASONS, Exporter
 from obskit.export.exposition import exposition
 from obskit.export.spans import SpanQueue
 from obskit.export.writer import LineWriter
@@ -42,7 +43,9 @@ from obskit.signals.traces import CONFIG_FILE, Traces, build_spans
 _STDOUT = 1
 
 
-def wire(wanted: Config, app: Any, place: str, writer: Writer | None, exporter: SpanExporter | None) -> Obskit:
+def wire(
+    wanted: Config, app: Any, place: str, writer: Writer | None, exporter: Exporter[ReadableSpan] | None
+) -> Obskit:
     """Wire the process.
 
     Args:
@@ -67,7 +70,7 @@ def _named(wanted: Config, app: Any) -> Config:
 
 
 def _wired(  # noqa: PLR0913  (see wire)
-    undo: ExitStack, wanted: Config, config: Config, place: str, writer: Writer, exporter: SpanExporter | None
+    undo: ExitStack, wanted: Config, config: Config, place: str, writer: Writer, exporter: Exporter[ReadableSpan] | None
 ) -> Obskit:
     resource = build_resource(config)
     redactor = Redactor(config.redact, config.redact_allow)

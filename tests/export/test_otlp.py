@@ -36,7 +36,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from obskit import __version__
 from obskit.export import otlp
 from obskit.export._answer import partial_success
-from obskit.export.otlp import OtlpSpanExporter, retry_after_seconds
+from obskit.export._encodings import SPANS
+from obskit.export.otlp import OtlpExporter, retry_after_seconds
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def exporter_to():
     def make(endpoint, **given):
         if isinstance(endpoint, int):
             endpoint = f"http://127.0.0.1:{endpoint}/v1/traces"
-        made.append(OtlpSpanExporter(endpoint=endpoint, **given))
+        made.append(OtlpExporter(SPANS, endpoint=endpoint, **given))
         return made[-1]
 
     yield make
@@ -142,7 +143,7 @@ def test_what_cannot_be_encoded_is_counted_and_the_rest_sent(collector, exporter
 @pytest.mark.parametrize("endpoint", ["localhost:4318", "ftp://a/b", "http://", "http://a:port/", "grpc://a:4317", ""])
 def test_what_is_no_http_url_is_refused(endpoint):
     with pytest.raises(ValueError):
-        OtlpSpanExporter(endpoint=endpoint)
+        OtlpExporter(SPANS, endpoint=endpoint)
 
 
 # -- what is retried ---------------------------------------------------------------------------------------------
@@ -717,7 +718,7 @@ def test_a_certificate_that_is_not_trusted_sends_nothing(tls_collector, exporter
 @pytest.mark.parametrize("talk", [hang, accept_late], ids=lambda talk: talk.__name__)
 def test_a_handshake_that_never_ends_is_bound_and_can_be_closed(raw_server, talk):
     endpoint = f"https://127.0.0.1:{raw_server(talk)}/v1/traces"
-    exporter, results = OtlpSpanExporter(endpoint=endpoint), []
+    exporter, results = OtlpExporter(SPANS, endpoint=endpoint), []
     started = time.monotonic()
     assert export(exporter, [make_span()], 0.4).dropped == {"unreachable": 1}
     assert time.monotonic() - started < 2
@@ -731,7 +732,7 @@ def test_a_handshake_that_never_ends_is_bound_and_can_be_closed(raw_server, talk
 
 def test_a_certificate_that_is_not_there_is_an_oserror(tmp_path):
     with pytest.raises(OSError):
-        OtlpSpanExporter(endpoint="https://localhost/", certificate=str(tmp_path / "none.pem"))
+        OtlpExporter(SPANS, endpoint="https://localhost/", certificate=str(tmp_path / "none.pem"))
     (tmp_path / "bad.pem").write_text("not a certificate")
     with pytest.raises(OSError):
-        OtlpSpanExporter(endpoint="https://localhost/", certificate=str(tmp_path / "bad.pem"))
+        OtlpExporter(SPANS, endpoint="https://localhost/", certificate=str(tmp_path / "bad.pem"))

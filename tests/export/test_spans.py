@@ -18,9 +18,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import TraceFlags
 
-from obskit.export import otlp, spans
+from obskit.export import _queue, otlp
+from obskit.export._encodings import SPANS
 from obskit.export._exporter import REASONS, ExportResult, SdkExporter
-from obskit.export.otlp import OtlpSpanExporter
+from obskit.export.otlp import OtlpExporter
 from obskit.export.spans import SpanQueue
 
 
@@ -374,7 +375,7 @@ def test_close_abandons_a_hung_export_at_its_deadline(queue_of, caplog):
 
 @pytest.mark.parametrize("talk", [hang, drip_head, drip_body], ids=lambda talk: talk.__name__)
 def test_flush_and_close_keep_their_deadlines_against(raw_server, queue_of, talk):
-    queue = queue_of(OtlpSpanExporter(endpoint=f"http://127.0.0.1:{raw_server(talk)}/v1/traces"), max_batch_size=4)
+    queue = queue_of(OtlpExporter(SPANS, endpoint=f"http://127.0.0.1:{raw_server(talk)}/v1/traces"), max_batch_size=4)
     put(queue, 10)
     started = time.monotonic()
     assert not queue.flush(0.3)
@@ -387,7 +388,7 @@ def test_flush_and_close_keep_their_deadlines_against(raw_server, queue_of, talk
 
 
 def test_close_keeps_its_deadline_against_a_dead_collector(dead_port, queue_of):
-    queue = queue_of(OtlpSpanExporter(endpoint=f"http://127.0.0.1:{dead_port}/v1/traces"))
+    queue = queue_of(OtlpExporter(SPANS, endpoint=f"http://127.0.0.1:{dead_port}/v1/traces"))
     put(queue, 10)
     started = time.monotonic()
     queue.close(0.3)
@@ -417,7 +418,7 @@ def test_an_outage_is_said_once_and_its_end_once(queue_of, caplog):
 def test_a_collector_that_comes_back_gets_what_waited(collector, queue_of, monkeypatch):
     monkeypatch.setattr(otlp, "_FIRST_WAIT", 0.05)
     collector.answers += [(503, {}, b"")] * 3
-    queue = queue_of(OtlpSpanExporter(endpoint=collector.endpoint))
+    queue = queue_of(OtlpExporter(SPANS, endpoint=collector.endpoint))
     put(queue, 3)
     assert queue.flush(10)
     assert queue.tally.exported == 3
@@ -448,7 +449,7 @@ def test_an_exporter_of_the_sdk_that_fails(queue_of):
 
 
 def test_a_forked_child_begins_empty_and_exports_its_own(collector, queue_of):
-    queue = queue_of(OtlpSpanExporter(endpoint=collector.endpoint), schedule_delay=60)
+    queue = queue_of(OtlpExporter(SPANS, endpoint=collector.endpoint), schedule_delay=60)
     queue.on_end(make_span(1))
     assert queue.flush(5)
     queue.on_end(make_span(2))
@@ -471,7 +472,9 @@ def test_a_fork_in_the_middle_of_an_export_leaves_the_child_able(raw_server, col
         talking.set()
         hang(connection)
 
-    queue = queue_of(OtlpSpanExporter(endpoint=f"http://127.0.0.1:{raw_server(announce)}/v1/traces"), max_batch_size=1)
+    queue = queue_of(
+        OtlpExporter(SPANS, endpoint=f"http://127.0.0.1:{raw_server(announce)}/v1/traces"), max_batch_size=1
+    )
     queue.on_end(make_span(1))
     assert talking.wait(5)
     child = os.fork()
@@ -490,7 +493,7 @@ def test_what_a_child_resets(queue_of):
     assert gate.arrived.acquire(timeout=5)
     put(queue, 3)
     thread = queue._thread
-    spans._after_fork_in_child()
+    _queue._after_fork_in_child()
     assert (queue.tally.produced, queue.tally.exported, queue.tally.queued) == (0, 0, 0)
     assert not nonzero(queue.tally)
     gate.let.release(100)

@@ -7,17 +7,18 @@ import orjson
 from obskit.export._protobuf import fields
 
 _INT64 = 1 << 63
+_REJECTED = ("rejectedSpans", "rejectedLogRecords", "rejectedDataPoints")
 
 
 def partial_success(body: bytes, content_type: str) -> tuple[int, str]:
-    """Read an ``ExportTraceServiceResponse`` (https://opentelemetry.io/docs/specs/otlp/#partial-success-1).
+    """Read an ``Export…ServiceResponse``, alike for all signals (https://opentelemetry.io/docs/specs/otlp/#partial-success-1).
 
     Args:
         body: of a successful response; one that cannot be read refuses nothing.
         content_type: its header; ``application/json`` or else protobuf.
 
     Returns:
-        How many spans were rejected, at least 0, and the collector's message.
+        How many items were rejected, at least 0, and the collector's message.
     """
     try:
         rejected, message = _from_json(body) if "json" in content_type.lower() else _from_protobuf(body)
@@ -28,7 +29,8 @@ def partial_success(body: bytes, content_type: str) -> tuple[int, str]:
 
 def _from_json(body: bytes) -> tuple[int, str]:
     found = orjson.loads(body).get("partialSuccess", {}) if body else {}
-    return int(found.get("rejectedSpans", 0)), str(found.get("errorMessage", ""))
+    rejected = next((found[name] for name in _REJECTED if name in found), 0)
+    return int(rejected), str(found.get("errorMessage", ""))
 
 
 def _from_protobuf(body: bytes) -> tuple[int, str]:

@@ -6,17 +6,19 @@ import functools
 import logging
 import os
 
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
 from obskit.config import Config
 from obskit.exceptions import ConfigError
-from obskit.export._exporter import SdkExporter, SpanExporter
+from obskit.export._encodings import SPANS
+from obskit.export._exporter import Exporter, SdkExporter
 from obskit.export._redacted import Redact
-from obskit.export.otlp import OtlpSpanExporter
+from obskit.export.otlp import OtlpExporter
 from obskit.export.spans import SpanQueue
 
 
-def span_queue(config: Config, exporter: SpanExporter | None, redact: Redact) -> SpanQueue | None:
+def span_queue(config: Config, exporter: Exporter[ReadableSpan] | None, redact: Redact) -> SpanQueue | None:
     """The queue in front of the exporter; None where spans go nowhere.
 
     Args:
@@ -40,13 +42,14 @@ def span_queue(config: Config, exporter: SpanExporter | None, redact: Redact) ->
     )
 
 
-def _span_exporter(config: Config) -> SpanExporter | None:
+def _span_exporter(config: Config) -> Exporter[ReadableSpan] | None:
     if config.span_exporter == "none" or config.otlp_protocol == "grpc":
         return None
     if config.span_exporter == "console":
         return SdkExporter(ConsoleSpanExporter())
     export = functools.partial(
-        OtlpSpanExporter,
+        OtlpExporter,
+        SPANS,
         endpoint=config.traces_url,
         headers=config.otlp_headers,
         headers_file=config.otlp_headers_file,

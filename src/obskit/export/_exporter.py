@@ -1,14 +1,13 @@
-"""What stands between the queue and an exporter: the batch's fate, and why spans can be lost."""
+"""What stands between a queue and an exporter: the batch's fate, and why items can be lost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter as OtelSpanExporter
-from opentelemetry.sdk.trace.export import SpanExportResult
+T_contra = TypeVar("T_contra", contravariant=True)
 
 QUEUE_FULL = "queue_full"
 ENCODE = "encode"
@@ -16,13 +15,13 @@ REJECTED = "rejected"
 UNREACHABLE = "unreachable"
 SHUTDOWN = "shutdown"
 ERROR = "error"
-#: Why a span can be dropped: no room in the queue; it cannot be encoded; the collector refused it; the collector could
+#: Why an item can be dropped: no room in the queue; it cannot be encoded; the collector refused it; the collector could
 #: not be reached in time; the process stopped first; the exporter itself raised.
 REASONS = (QUEUE_FULL, ENCODE, REJECTED, UNREACHABLE, SHUTDOWN, ERROR)
 
 
 class ExportResult(NamedTuple):
-    """What became of a batch: how many spans were dropped, by reason, and why; the others were exported.
+    """What became of a batch: how many items were dropped, by reason, and why; the others were exported.
 
     `error` says in one line what went wrong and where, without credentials; empty when nothing did.
     """
@@ -31,11 +30,11 @@ class ExportResult(NamedTuple):
     error: str = ""
 
 
-class SpanExporter(Protocol):
-    """What sends a batch of spans; called by one thread at a time, but for `close`."""
+class Exporter(Protocol[T_contra]):
+    """What sends a batch of spans or log records; called by one thread at a time, but for `close`."""
 
-    def export(self, spans: Sequence[ReadableSpan], deadline: float) -> ExportResult:
-        """Send `spans`, or give up, by `deadline` on the clock of ``time.monotonic``."""
+    def export(self, items: Sequence[T_contra], deadline: float, /) -> ExportResult:
+        """Send `items`, or give up, by `deadline` on the clock of ``time.monotonic``."""
         ...
 
     def close(self) -> None:
@@ -43,17 +42,29 @@ class SpanExporter(Protocol):
         ...
 
 
-class SdkExporter:
-    """An exporter of the OpenTelemetry SDK, such as its ConsoleSpanExporter, behind :class:`SpanExporter`."""
+class OtelExporter(Protocol):
+    """What the exporters of the OpenTelemetry SDK have in common."""
 
-    def __init__(self, exporter: OtelSpanExporter) -> None:
+    def export(self, batch: Any, /) -> Enum:
+        """Export; a member called SUCCESS says that it went well."""
+        ...
+
+    def shutdown(self) -> None:
+        """Export no more."""
+        ...
+
+
+class SdkExporter:
+    """An exporter of the OpenTelemetry SDK, such as its ConsoleSpanExporter, behind :class:`Exporter`."""
+
+    def __init__(self, exporter: OtelExporter) -> None:
         self._exporter = exporter
 
-    def export(self, spans: Sequence[ReadableSpan], deadline: float) -> ExportResult:  # noqa: ARG002  (the SDK has none)
+    def export(self, items: Sequence[Any], deadline: float) -> ExportResult:  # noqa: ARG002  (the SDK has none)
         """Export; what the SDK calls a failure counts as rejected."""
-        if self._exporter.export(spans) is SpanExportResult.SUCCESS:
+        if self._exporter.export(items).name == "SUCCESS":
             return ExportResult()
-        return ExportResult({REJECTED: len(spans)}, f"{type(self._exporter).__name__} reported a failure")
+        return ExportResult({REJECTED: len(items)}, f"{type(self._exporter).__name__} reported a failure")
 
     def close(self) -> None:
         """Shut the SDK's exporter down."""

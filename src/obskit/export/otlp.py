@@ -1,4 +1,4 @@
-"""Spans to a collector by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp)."""
+"""Spans, log records and metrics to a collector by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 from urllib.parse import urlsplit
-
-from opentelemetry.sdk.trace import ReadableSpan
 
 from obskit._version import __version__
 from obskit.export._answer import partial_success
-from obskit.export._encode_json import encode_json
-from obskit.export._encode_protobuf import encode_protobuf
+from obskit.export._encodings import Encoding
 from obskit.export._exporter import ENCODE, REJECTED, SHUTDOWN, UNREACHABLE, ExportResult
 from obskit.export._headers import Headers
 from obskit.export._http import Answer, Connection
+
+T = TypeVar("T")
 
 _RETRYABLE = frozenset({429, 502, 503, 504})
 #: Seconds before the second attempt, and at most between two. The longest is below the default of
@@ -36,10 +35,11 @@ _GZIP_LEVEL = 1
 _GZIP_WINDOW = 31
 
 
-class OtlpSpanExporter:
-    """Sends batches of spans to one collector, and tries again as the specification says.
+class OtlpExporter(Generic[T]):
+    """Sends batches of one signal to one collector, and tries again as the specification says.
 
     Args:
+        encoding: which signal, and how it is written.
         endpoint: the whole URL of the signal, such as ``http://localhost:4318/v1/traces``.
         headers: sent with each request; what HTTP cannot carry is left out with a warning.
         headers_file: path of a mounted secret with more of them, over `headers`, read again when it changes; see
@@ -57,6 +57,7 @@ class OtlpSpanExporter:
 
     def __init__(  # noqa: PLR0913  (the specification's options)
         self,
+        encoding: Encoding[T],
         *,
         endpoint: str,
         headers: Mapping[str, str] | None = None,
@@ -68,23 +69,24 @@ class OtlpSpanExporter:
         client_key: str | None = None,
         client_certificate: str | None = None,
     ) -> None:
-        #: What keeps spans from being delivered now, in one line without credentials; empty when nothing does.
+        #: What keeps items from being delivered now, in one line without credentials; empty when nothing does.
         self.trouble = ""
         self._url = urlsplit(endpoint)
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
             msg = "the OTLP endpoint must be a URL such as http://localhost:4318/v1/traces"
             raise ValueError(msg)
-        #: Where spans go, without credentials, for messages.
+        #: Where items go, without credentials, for messages.
         self.endpoint = f"{self._url.scheme}://{self._url.netloc.rpartition('@')[2]}{self._url.path}"
         self._headers = Headers(headers or {}, headers_file)
         self._timeout = timeout
-        self._json = protocol == "http/json"
+        self._encoding = encoding
+        self._encode = encoding.json if protocol == "http/json" else encoding.protobuf
         self._tls = None
         if self._url.scheme == "https":
             self._tls = ssl.create_default_context(cafile=certificate)
             if client_certificate:
                 self._tls.load_cert_chain(client_certificate, client_key)
-        self._fixed = {"content-type": "application/json" if self._json else "application/x-protobuf"}
+        self._fixed = {"content-type": "application/json" if protocol == "http/json" else "application/x-protobuf"}
         if compression == "gzip":
             self._fixed["content-encoding"] = "gzip"
         self._begin()
@@ -94,23 +96,23 @@ class OtlpSpanExporter:
         self._closed = threading.Event()
         self._connection = Connection(self._url, self._tls)
 
-    def export(self, spans: Sequence[ReadableSpan], deadline: float) -> ExportResult:
-        """Encode and send `spans`, attempt after attempt, until they are taken, refused or `deadline` passes.
+    def export(self, items: Sequence[T], deadline: float) -> ExportResult:
+        """Encode and send `items`, attempt after attempt, until they are taken, refused or `deadline` passes.
 
         Args:
-            spans: finished spans.
+            items: of the signal.
             deadline: on the clock of ``time.monotonic``.
 
         Returns:
-            Spans dropped as ``encode``, ``rejected`` (a status that is not to be retried, or a partial success),
+            Items dropped as ``encode``, ``rejected`` (a status that is not to be retried, or a partial success),
             ``unreachable`` (the deadline passed) or ``shutdown`` (closed meanwhile).
         """
         if self._pid != os.getpid():
             self._connection.abandon()
             self._begin()
-        encoded = (encode_json if self._json else encode_protobuf)(spans)
+        encoded = self._encode(items)
         unencoded = {ENCODE: encoded.dropped} if encoded.dropped else {}
-        sent = len(spans) - encoded.dropped
+        sent = self._encoding.count(items) - encoded.dropped
         if not sent:
             return ExportResult(unencoded)
         body = encoded.body
@@ -150,10 +152,13 @@ class OtlpSpanExporter:
             self._closed.wait(max(0.0, min(asked or next(waits), deadline - monotonic())))
 
     def _say(self, error: str) -> None:
-        """Tell of an outage when it begins, not when the first span is lost to it."""
+        """Tell of an outage when it begins, not when the first item is lost to it."""
         if not self.trouble:
             logging.getLogger("obskit").warning(
-                "spans cannot be delivered to %s: %s; they wait in the queue and are tried again", self.endpoint, error
+                "%s cannot be delivered to %s: %s; they wait and are tried again",
+                self._encoding.what,
+                self.endpoint,
+                error,
             )
         self.trouble = f"{self.endpoint}: {error}"
 
@@ -172,7 +177,7 @@ class OtlpSpanExporter:
         rejected, message = partial_success(answer.body, answer.content_type)
         if not rejected:
             return {}, ""
-        return {REJECTED: min(rejected, sent)}, f"{rejected} spans refused: {message[:200]!r}"
+        return {REJECTED: min(rejected, sent)}, f"{rejected} {self._encoding.what} refused: {message[:200]!r}"
 
 
 def _waits() -> Iterator[float]:
