@@ -32,7 +32,6 @@ _SAMPLERS = choice(*get_args(Sampler))
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _MILLISECONDS = seconds(unit=0.001, unit_note=" (milliseconds in the variable)")
 _NOT_PUSHED = " (this release does not push metrics)"
-_NOT_YET = " (others are not in this release)"
 
 
 def _otlp(name: str) -> str:
@@ -167,9 +166,9 @@ class Table:
     span_link_limit: int = setting(128, count(0), "OTEL_SPAN_LINK_COUNT_LIMIT", "Links that a span holds.")
     propagators: tuple[str, ...] = setting(
         ("tracecontext", "baggage"),
-        names_of("tracecontext", "baggage", why=_NOT_YET),
+        names_of("tracecontext", "baggage", "b3", "b3multi"),
         "OTEL_PROPAGATORS",
-        "What is read from and written to headers: of `tracecontext` and `baggage`, or `none`.",
+        "What is read from and written to headers: of `tracecontext`, `baggage`, `b3` and `b3multi`, or `none`.",
     )
     sampler: Sampler = setting(  # noqa: RUF009  (a field specifier)
         "parentbased_always_on",

@@ -25,8 +25,10 @@ from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
 from obskit.instrumentation import starlette
 from obskit.instrumentation._clients import Clients
+from obskit.instrumentation._inbound import Inbound
 from obskit.instrumentation._loop import LoopMonitor
 from obskit.instrumentation.asgi import ObservedApp, ServerOptions
+from obskit.propagation import BAGGAGE
 from obskit.signals._adopt import LogPipeline
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -210,13 +212,16 @@ class Obskit:
         if config.request_log != "off":
             self._logs.access_gives_way()
         options = ServerOptions(
-            read_trace_context=config.enabled and "tracecontext" in config.propagators,
-            read_baggage="baggage" in config.propagators,
+            inbound=self._inbound(),
             client_address=config.client_address,
             response_trace_header=config.response_trace_header or "",
             left_to_app=self._left_to_app,
         )
         return ObservedApp(app, self._pipeline, self._endpoints, _AppLifecycle(self), options, routed_by=routed_by)
+
+    def _inbound(self) -> Inbound:
+        names = self.config.propagators
+        return Inbound(names if self.config.enabled else [name for name in names if name == BAGGAGE])
 
     def _left_to_app(self, path: str) -> None:
         if path not in self._told_left:

@@ -6,6 +6,7 @@ import atexit
 import dataclasses
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
@@ -84,7 +85,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     logs = _logs(config, resource, writer, redactor, undo)
     spans = span_queue(config, exporter, redactor)
     metrics = _metrics(config, registry)
-    clients = Clients(pipeline, config.clients, propagate="tracecontext" in config.propagators)
+    clients = Clients(pipeline, config.clients, propagation.propagator(_of_traces(config.propagators)))
     health = Checks()
     undo.callback(health.close)
 
@@ -162,6 +163,11 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
         checks=health.snapshot,
     )
     register_process_metrics(registry)
+
+
+def _of_traces(propagators: Iterable[str]) -> list[str]:
+    """Those that outbound calls go by: baggage would reach every third party."""
+    return [name for name in propagators if name != propagation.BAGGAGE]
 
 
 def _propagate(config: Config, undo: ExitStack) -> None:

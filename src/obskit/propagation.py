@@ -1,4 +1,4 @@
-"""Trace context in and out of a process: strict W3C Trace Context and W3C Baggage.
+"""Trace context in and out of a process: strict W3C Trace Context, W3C Baggage, and B3 where it is asked for.
 
 A header that breaks the specification is treated as absent, as the specification asks (https://www.w3.org/TR/trace-context/,
 https://www.w3.org/TR/baggage/). What strangers send is bounded before it is parsed.
@@ -7,7 +7,7 @@ https://www.w3.org/TR/baggage/). What strangers send is bounded before it is par
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -24,6 +24,8 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
+from obskit import _b3
+from obskit._carrier import AnyCaseGetter
 from obskit._guard import contained
 
 TRACEPARENT = "traceparent"
@@ -191,32 +193,57 @@ class BoundedBaggage(TextMapPropagator):
 
 def propagator(names: Iterable[str]) -> TextMapPropagator:
     """The propagator for ``OTEL_PROPAGATORS`` names; ``none`` and unknown names propagate nothing."""
-    known: dict[str, TextMapPropagator] = {"tracecontext": StrictTraceContext(), "baggage": BoundedBaggage()}
+    known: dict[str, TextMapPropagator] = {
+        "tracecontext": StrictTraceContext(),
+        "baggage": BoundedBaggage(),
+        "b3": _b3.B3(),
+        "b3multi": _b3.B3Multi(),
+    }
     return CompositePropagator([known[name] for name in dict.fromkeys(names) if name in known])
 
 
-class _AnyCaseGetter(Getter[Any]):
-    """Reads mappings and lists of pairs, str or bytes, whatever the case of their names."""
-
-    def get(self, carrier: Any, key: str) -> list[str] | None:
-        pairs = carrier.items() if isinstance(carrier, Mapping) else carrier
-        found = [
-            part
-            for name, value in pairs
-            if _text(name).lower() == key
-            for part in ([_text(value)] if isinstance(value, (str, bytes)) else map(_text, value or ()))
-        ]
-        return found or None
-
-    def keys(self, carrier: Any) -> list[str]:
-        return [_text(name) for name in (carrier if isinstance(carrier, Mapping) else dict(carrier))]
+#: Finds the caller's span in headers that were looked up by lower-case name, every value received.
+Reader = Callable[[Mapping[str, Sequence[str]]], SpanContext | None]
 
 
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+def reader(names: Iterable[str]) -> tuple[Reader, tuple[str, ...]]:
+    """How the caller's span is read from requests, for ``OTEL_PROPAGATORS`` names, and the headers to look up for it.
+
+    As in OpenTelemetry's composite propagator, of several that find a span the last one named counts. Where none does,
+    a decision about sampling that came alone is found.
+    """
+    known: dict[str, tuple[Reader, tuple[str, ...]]] = {
+        "tracecontext": (_of_trace_context, (TRACEPARENT, TRACESTATE)),
+        "b3": (_b3.remote_span_context, _b3.HEADERS),
+        "b3multi": (_b3.remote_span_context, _b3.HEADERS),
+    }
+    chosen = dict(known[name] for name in reversed(list(names)) if name in known)
+    if not chosen:
+        return lambda _headers: None, ()
+    headers = tuple(name for wanted in chosen.values() for name in wanted)
+    return next(iter(chosen)) if len(chosen) == 1 else _first_of(*chosen), headers
 
 
-_GETTER = _AnyCaseGetter()
+def _of_trace_context(headers: Mapping[str, Sequence[str]]) -> SpanContext | None:
+    if TRACEPARENT not in headers:
+        return None
+    return remote_span_context(headers[TRACEPARENT], headers.get(TRACESTATE, ()))
+
+
+def _first_of(*readers: Reader) -> Reader:
+    def read(headers: Mapping[str, Sequence[str]]) -> SpanContext | None:
+        decision = None
+        for each in readers:
+            found = each(headers)
+            if found is not None and found.is_valid:
+                return found
+            decision = decision or found
+        return decision
+
+    return read
+
+
+_GETTER = AnyCaseGetter()
 _propagator: TextMapPropagator = propagator(("tracecontext", "baggage"))
 
 

@@ -82,16 +82,32 @@ def test_names_are_redacted_and_allowed_as_configured():
 # -- propagation ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("names", [("tracecontext", "baggage"), ("tracecontext",), ("baggage",), ("none",)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("tracecontext", "baggage"),
+        ("tracecontext",),
+        ("baggage",),
+        ("none",),
+        ("b3",),
+        ("b3multi",),
+        ("tracecontext", "b3", "b3multi"),
+    ],
+)
 def test_what_is_written_is_what_the_propagators_write(names):
-    wanted = {"tracecontext": "traceparent", "baggage": "baggage"}
+    wanted = {
+        "tracecontext": {"traceparent"},
+        "baggage": {"baggage"},
+        "b3": {"b3"},
+        "b3multi": {"x-b3-traceid", "x-b3-spanid", "x-b3-sampled"},
+    }
     with capture(config=Config(propagators=names)), obskit.operation("job"):
         token = otel_context.attach(baggage.set_baggage("a", "1"))
         ours, theirs = {}, {}
         obskit.inject(ours)
         propagate.inject(theirs)  # as other instrumentations do
         otel_context.detach(token)
-    assert set(ours) == set(theirs) == {wanted[name] for name in names if name in wanted}
+    assert set(ours) == set(theirs) == set().union(*(wanted.get(name, set()) for name in names))
 
 
 # -- logs -----------------------------------------------------------------------------------------------------------

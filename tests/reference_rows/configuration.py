@@ -121,6 +121,9 @@ ROWS = {
         "instrumentation/test_asgi.py::test_only_the_propagators_that_are_on_are_read",
         "instrumentation/test_httpx.py::test_without_trace_context_nothing_is_sent",
         "contract/test_configured_effects.py::test_what_is_written_is_what_the_propagators_write",
+        "test_b3.py::test_a_request_continues_the_trace_and_passes_it_on",
+        "test_b3.py::test_the_last_one_named_that_finds_a_span_counts",
+        "test_b3.py::test_where_it_is_not_asked_for_b3_is_not_read",
     ),
     "sampler": (
         *READ,

@@ -6,6 +6,8 @@ import importlib
 import sys
 from collections.abc import Callable, Collection
 
+from opentelemetry.propagators.textmap import TextMapPropagator
+
 from obskit._pipeline import Pipeline
 
 #: Each supported library's module, which obskit's module of the same name instruments.
@@ -18,16 +20,16 @@ class Clients:
     Args:
         pipeline: what operations pass through.
         wanted: names of libraries; None for all that are supported.
-        propagate: whether trace context is written into requests.
+        propagator: writes trace context into requests.
 
     Attributes:
         installed: names of those that are observed.
     """
 
-    def __init__(self, pipeline: Pipeline, wanted: Collection[str] | None, *, propagate: bool) -> None:
+    def __init__(self, pipeline: Pipeline, wanted: Collection[str] | None, propagator: TextMapPropagator) -> None:
         self._pipeline = pipeline
         self._wanted = SUPPORTED if wanted is None else [name for name in SUPPORTED if name in wanted]
-        self._propagate = propagate
+        self._propagator = propagator
         self._restore: dict[str, Callable[[], None]] = {}
 
     @property
@@ -40,7 +42,7 @@ class Clients:
         for name in self._wanted:
             if name in sys.modules and name not in self._restore:
                 module = importlib.import_module(f"obskit.instrumentation.{name}")
-                self._restore[name] = module.instrument(self._pipeline, propagate=self._propagate)
+                self._restore[name] = module.instrument(self._pipeline, self._propagator)
 
     def restore(self) -> None:
         """Give every library its own methods back."""

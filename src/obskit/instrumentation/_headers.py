@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import time
 
-_WANTED = {
-    name.encode(): name
-    for name in ("traceparent", "tracestate", "baggage", "host", "user-agent", "x-request-id", "x-request-start")
-}
+#: What is read of every request, beside what propagators ask for.
+FACTS = ("host", "user-agent", "x-request-id", "x-request-start")
 _MAX_VALUE = 1024
 _MAX_CONTEXT_VALUE = 8192
 _CONTEXT = frozenset({"tracestate", "baggage"})
@@ -18,14 +16,18 @@ _MAX_QUEUE_MS = 3_600_000.0
 _CLOCK_SKEW_MS = 1_000.0
 
 
-def wanted_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+def wanted_headers(headers: Iterable[tuple[bytes, bytes]], names: Mapping[bytes, str]) -> dict[str, list[str]]:
     """The headers that obskit reads, by name, each value cut to what may be kept.
 
     Bytes outside ASCII are read as latin-1, as HTTP does; nothing a client sends raises here.
+
+    Args:
+        headers: a request's.
+        names: those to find, lower case, by their bytes.
     """
     found: dict[str, list[str]] = {}
     for name, value in headers:
-        wanted = _WANTED.get(name)
+        wanted = names.get(name)
         if wanted is None:
             continue
         text = value[: _MAX_CONTEXT_VALUE if wanted in _CONTEXT else _MAX_VALUE].decode("latin-1")

@@ -8,7 +8,7 @@ line and metrics, and neither a slow reader nor work after the response counts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from opentelemetry import context as otel_context
@@ -21,12 +21,12 @@ from obskit._guard import contained
 from obskit._pipeline import Pipeline
 from obskit.instrumentation._exchange import Exchange
 from obskit.instrumentation._headers import queue_ms, truncated, wanted_headers, without_port
+from obskit.instrumentation._inbound import Inbound
 from obskit.instrumentation._lifespan import Lifecycle, observe_lifespan
 from obskit.instrumentation._route import routes_exactly, routes_of
 from obskit.instrumentation._websocket import Connection
 from obskit.instrumentation.function import leave
 from obskit.operation import Operation
-from obskit.propagation import remote_span_context, with_baggage
 
 #: In the scope of every request that obskit observes: its operation. What finds one there leaves the request alone.
 SCOPE_KEY = "obskit"
@@ -53,15 +53,13 @@ class ServerOptions:
     """How requests are observed.
 
     Args:
-        read_trace_context: whether ``traceparent`` and ``tracestate`` of requests are continued.
-        read_baggage: whether ``baggage`` of requests is.
+        inbound: reads what requests bring along of their callers.
         client_address: how much of the peer's address is kept.
         response_trace_header: name of the response header that carries the trace id; empty for none.
         left_to_app: told once for each of the endpoints' paths that the app routes itself.
     """
 
-    read_trace_context: bool = True
-    read_baggage: bool = True
+    inbound: Inbound = field(default_factory=Inbound)
     client_address: Literal["full", "truncated", "off"] = "full"
     response_trace_header: str = ""
     left_to_app: Callable[[str], None] = lambda _path: None
@@ -94,6 +92,7 @@ class ObservedApp:
         self._endpoints = endpoints
         self._lifecycle = lifecycle
         self._options = options
+        self._inbound = options.inbound
         self._routed_by = app if routed_by is None else routed_by
         self._trace_header = options.response_trace_header.lower().encode("latin-1")
 
@@ -143,13 +142,8 @@ class ObservedApp:
             return None
 
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange | Connection:
-        headers = wanted_headers(scope["headers"])
-        context = otel_context.get_current()
-        remote = None
-        if "traceparent" in headers and self._options.read_trace_context:
-            remote = remote_span_context(headers["traceparent"], headers.get("tracestate", ()))
-        if "baggage" in headers and self._options.read_baggage:
-            context = with_baggage(headers["baggage"], context)
+        headers = wanted_headers(scope["headers"], self._inbound.wanted)
+        context, remote, links = self._inbound.caller(headers)
         websocket = scope["type"] == "websocket"
         method: str = "GET" if websocket else scope["method"]
         known = method if method in semconv.KNOWN_METHODS else semconv.METHOD_OTHER
@@ -161,6 +155,7 @@ class ObservedApp:
             fields=self._fields(scope, headers, method, known),
             context=context,
             remote=remote,
+            links=links,
         )
         scope[_FASTAPI_KEY] = None
         scope[_STARLETTE_KEY] = True

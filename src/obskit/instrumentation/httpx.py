@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 from opentelemetry import context as otel_context
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
@@ -22,25 +23,24 @@ from obskit._guard import contained
 from obskit._pipeline import Pipeline
 from obskit.instrumentation.function import leave
 from obskit.operation import Operation
-from obskit.propagation import TRACEPARENT, TRACESTATE, traceparent_of
 
 _CLIENT_ERROR = 400
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SUPPRESSED = (otel_context._SUPPRESS_INSTRUMENTATION_KEY, otel_context._SUPPRESS_HTTP_INSTRUMENTATION_KEY)  # noqa: SLF001  (the API has no public name for them)
 
 
-def instrument(pipeline: Pipeline, *, propagate: bool = True) -> Callable[[], None]:
+def instrument(pipeline: Pipeline, propagator: TextMapPropagator) -> Callable[[], None]:
     """Observe every httpx client of the process.
 
     Args:
         pipeline: what operations pass through.
-        propagate: whether trace context is written into requests.
+        propagator: writes trace context into requests.
 
     Returns:
         A function that gives httpx its own methods back.
     """
-    restore_sync = _patch(httpx.Client, lambda original: _sync_send(pipeline, original, propagate=propagate))
-    restore_async = _patch(httpx.AsyncClient, lambda original: _async_send(pipeline, original, propagate=propagate))
+    restore_sync = _patch(httpx.Client, lambda original: _sync_send(pipeline, original, propagator))
+    restore_async = _patch(httpx.AsyncClient, lambda original: _async_send(pipeline, original, propagator))
 
     def restore() -> None:
         restore_sync()
@@ -61,10 +61,12 @@ def _patch(cls: Any, replacement: Callable[[Any], Any]) -> Callable[[], None]:
     return restore
 
 
-def _sync_send(pipeline: Pipeline, original: Callable[[Any, Any], httpx.Response], *, propagate: bool) -> Any:
+def _sync_send(
+    pipeline: Pipeline, original: Callable[[Any, Any], httpx.Response], propagator: TextMapPropagator
+) -> Any:
     def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
         # A test client's request is the inbound one that it makes up, and nobody's outbound call.
-        op = None if _is_test_client(client) else _begin(pipeline, request, propagate=propagate)
+        op = None if _is_test_client(client) else _begin(pipeline, request, propagator)
         if op is None:
             return original(client, request)
         token = otel_context.attach(op.context)
@@ -81,10 +83,10 @@ def _sync_send(pipeline: Pipeline, original: Callable[[Any, Any], httpx.Response
 
 
 def _async_send(
-    pipeline: Pipeline, original: Callable[[Any, Any], Awaitable[httpx.Response]], *, propagate: bool
+    pipeline: Pipeline, original: Callable[[Any, Any], Awaitable[httpx.Response]], propagator: TextMapPropagator
 ) -> Any:
     async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-        op = _begin(pipeline, request, propagate=propagate)
+        op = _begin(pipeline, request, propagator)
         if op is None:
             return await original(client, request)
         token = otel_context.attach(op.context)
@@ -108,7 +110,7 @@ def _is_test_client(client: httpx.Client) -> bool:
     return testclient is not None and isinstance(client, testclient.TestClient)
 
 
-def _begin(pipeline: Pipeline, request: httpx.Request, *, propagate: bool) -> Operation | None:
+def _begin(pipeline: Pipeline, request: httpx.Request, propagator: TextMapPropagator) -> Operation | None:
     if not pipeline.signals:
         return None
     context = otel_context.get_current()
@@ -125,12 +127,7 @@ def _begin(pipeline: Pipeline, request: httpx.Request, *, propagate: bool) -> Op
             fields=_fields(pipeline, request, method, known),
             context=context,
         )
-        if propagate and op.span is not None:
-            span_context = op.span.get_span_context()
-            if span_context.is_valid:
-                request.headers[TRACEPARENT] = traceparent_of(span_context)
-                if span_context.trace_state:
-                    request.headers[TRACESTATE] = span_context.trace_state.to_header()
+        propagator.inject(request.headers, op.context)
     except Exception as error:
         contained("httpx", error)
         return None

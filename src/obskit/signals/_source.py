@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.util.types import Attributes
 
+from obskit._b3 import Deferred
 from obskit._exception import Exceptions
 from obskit._fields import FieldPolicy, Value
 from obskit._guard import contained
@@ -76,6 +77,7 @@ class SpanSource:
         self.max_links = limits.max_links or 0
         self._policy = policy
         self._sampler = sampler
+        self._root = root
         # What the commonest samplers would answer, without asking them for each request: ParentBased for a span with a
         # parent, and those that always answer the same for one without.
         self._follows_parent = type(sampler) is ParentBased
@@ -91,14 +93,18 @@ class SpanSource:
         parent: SpanContext | None = op.remote
         if parent is None:
             parent = trace.get_current_span(op.context).get_span_context()
-        if parent is None or not parent.is_valid:
-            parent, trace_id, flags, state = None, _getrandbits(128) or 1, 0, DEFAULT_TRACE_STATE
-        else:
+        if parent is not None and parent.is_valid:
+            decided = type(parent.trace_flags) is not Deferred
             trace_id, flags, state = parent.trace_id, parent.trace_flags & _KNOWN_FLAGS, parent.trace_state
-        if self._constant is not None and parent is None:
+        else:  # from another process, though it names no trace: what B3 has for a decision alone
+            decided = parent is not None and parent.is_remote
+            flags = 0 if parent is None else parent.trace_flags & _SAMPLED
+            parent, trace_id, state = None, _getrandbits(128) or 1, DEFAULT_TRACE_STATE
+        if not decided and self._constant is not None:
             flags = self._constant
-        elif parent is None or not self._follows_parent:
-            result = self._sampler.should_sample(context_of(op), trace_id, op.name, op.kind, op.fields, op.links)
+        elif not decided or not self._follows_parent:
+            sampler = self._sampler if decided else self._root
+            result = sampler.should_sample(context_of(op), trace_id, op.name, op.kind, op.fields, op.links)
             recording = result.decision.is_sampled()  # type: ignore[no-untyped-call]  # the SDK's own gap
             flags = (flags & _RANDOM) | (_SAMPLED if recording else 0)
             state = result.trace_state or DEFAULT_TRACE_STATE
