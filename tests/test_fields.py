@@ -16,7 +16,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 import obskit
 from obskit import Config, semconv
-from obskit._fields import FieldPolicy
+from obskit._fields import FieldPolicy, RecurringValues
 from obskit.testing import capture
 
 
@@ -228,3 +228,26 @@ def test_the_configured_limit_is_kept_by_operations(limit, kept):
                 op.annotate({f"f{index}": index})
             assert len(op.fields) == kept
         assert captured.metric("obskit_fields_dropped_total") == 50 - kept
+
+
+def test_what_recurs_is_made_safe_once():
+    asked = []
+
+    def safe(text):
+        asked.append(text)
+        return text.upper()
+
+    values = RecurringValues(safe)
+
+    assert [values[text] for text in ("a", "b", "a", "a")] == ["A", "B", "A", "A"]
+    assert asked == ["a", "b"]
+
+
+def test_what_is_remembered_is_bounded_in_number_and_length():
+    values = RecurringValues(str.upper)
+
+    assert values["x" * 257] == "X" * 257
+    assert not values
+    for number in range(3000):
+        assert values[f"agent {number}"] == f"AGENT {number}"
+    assert 0 < len(values) <= 1024

@@ -28,8 +28,33 @@ def text_of(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+#: Values of one field that are remembered, and characters of the longest.
+_MAX_RECURRING = 1024
+_MAX_REMEMBERED = 256
 #: What a text may be longer than its limit while secrets are looked for: as long as a private key.
 _ROOM_FOR_SECRETS = 4096
+
+
+class RecurringValues(dict[str, Value]):
+    """What strangers' texts become, the commonest remembered: a look-up in the place of cleaning and redacting.
+
+    Args:
+        safe: makes a text one that may leave the process.
+    """
+
+    __slots__ = ("_safe",)
+
+    def __init__(self, safe: Callable[[str], Value]) -> None:
+        super().__init__()
+        self._safe = safe
+
+    def __missing__(self, text: str) -> Value:
+        value = self._safe(text)
+        if len(text) <= _MAX_REMEMBERED:
+            if len(self) >= _MAX_RECURRING:
+                self.clear()
+            self[text] = value
+        return value
 
 
 class FieldPolicy:

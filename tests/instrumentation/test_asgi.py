@@ -505,6 +505,14 @@ def test_headers_are_read_within_bounds():
     assert "cookie" not in found
 
 
+def test_headers_are_found_where_each_comes_once():
+    headers = ((name, name.upper()) for name in (b"accept", b"x-request-start", b"traceparent", b"cookie"))
+    assert wanted_headers(headers, Inbound().wanted) == {
+        "x-request-start": ["X-REQUEST-START"],
+        "traceparent": ["TRACEPARENT"],
+    }
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [("a.example", "a.example"), ("a.example:80", "a.example"), ("[::1]:80", "::1"), ("[::1", "::1"), ("", "")],

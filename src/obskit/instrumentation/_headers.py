@@ -25,8 +25,12 @@ def wanted_headers(headers: Iterable[tuple[bytes, bytes]], names: Mapping[bytes,
         headers: a request's.
         names: those to find, lower case, by their bytes.
     """
+    received = headers if type(headers) is list else list(headers)
+    by_name = dict(received)
+    if len(by_name) == len(received):  # each came once, as a rule: the few that are wanted are found without a loop
+        received = [(name, by_name[name]) for name in names.keys() & by_name.keys()]
     found: dict[str, list[str]] = {}
-    for name, value in headers:
+    for name, value in received:
         wanted = names.get(name)
         if wanted is None:
             continue

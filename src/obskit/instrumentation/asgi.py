@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 
 from obskit import semconv
 from obskit._asgi import ASGIApp, Receive, Scope, Send, path_below_root
-from obskit._fields import Value
+from obskit._fields import RecurringValues, Value
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
 from obskit.instrumentation._exchange import Exchange
@@ -95,6 +95,9 @@ class ObservedApp:
         self._inbound = options.inbound
         self._routed_by = app if routed_by is None else routed_by
         self._trace_header = options.response_trace_header.lower().encode("latin-1")
+        policy = pipeline.policy
+        self._hosts = RecurringValues(lambda host: policy.safe(semconv.SERVER_ADDRESS, without_port(host)))
+        self._user_agents = RecurringValues(lambda agent: policy.safe(semconv.USER_AGENT_ORIGINAL, agent))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -174,7 +177,7 @@ class ObservedApp:
         if known is not method:
             fields[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = str(method)[:64]
         if "host" in headers:
-            fields[semconv.SERVER_ADDRESS] = policy.safe(semconv.SERVER_ADDRESS, without_port(headers["host"][0]))
+            fields[semconv.SERVER_ADDRESS] = self._hosts[headers["host"][0]]
         elif get("server"):
             fields[semconv.SERVER_ADDRESS] = str(scope["server"][0])
         client = get("client")
@@ -182,7 +185,7 @@ class ObservedApp:
             full = self._options.client_address == "full"
             fields[semconv.CLIENT_ADDRESS] = client[0] if full else truncated(client[0])
         if "user-agent" in headers:
-            fields[semconv.USER_AGENT_ORIGINAL] = policy.safe(semconv.USER_AGENT_ORIGINAL, headers["user-agent"][0])
+            fields[semconv.USER_AGENT_ORIGINAL] = self._user_agents[headers["user-agent"][0]]
         if "x-request-id" in headers:
             fields[semconv.REQUEST_ID] = policy.safe(semconv.REQUEST_ID, headers["x-request-id"][0])
         if "x-request-start" in headers:
