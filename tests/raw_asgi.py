@@ -10,12 +10,12 @@ class Response(NamedTuple):
     body: bytes
 
 
-def get(app, path, headers=None):
+def get(app, path, headers=None, client=("127.0.0.1", 1)):
     """One GET request on a loop of its own."""
-    return asyncio.run(request(app, path, headers))
+    return asyncio.run(request(app, path, headers, client))
 
 
-async def request(app, path, headers=None):
+async def request(app, path, headers=None, client=("127.0.0.1", 1)):
     """One GET request: the response, or what the app raised where it sent none."""
     scope = {
         "type": "http",
@@ -28,7 +28,7 @@ async def request(app, path, headers=None):
         "query_string": b"",
         "root_path": "",
         "headers": [(b"host", b"test"), *((k.encode(), v.encode()) for k, v in (headers or {}).items())],
-        "client": ("127.0.0.1", 1),
+        "client": client,
         "server": ("127.0.0.1", 80),
     }
     sent = []

@@ -53,6 +53,7 @@ DEFAULTS = {
     "span_event_limit": 128,
     "span_link_limit": 128,
     "propagators": ("tracecontext", "baggage"),
+    "trust_inbound": "always",
     "sampler": "parentbased_always_on",
     "sampler_ratio": 1.0,
     "request_log": "all",
@@ -196,6 +197,16 @@ VARIABLES = {
             ("b3multi,B3,tracecontext", ("b3multi", "b3", "tracecontext")),
         ],
         ["jaeger", "b3,ottrace", "nope", "none,baggage", "baggage,baggage", ","],
+    ),
+    "OBSKIT_TRUST_INBOUND": (
+        "trust_inbound",
+        [
+            ("always", "always"),
+            (" Never ", "never"),
+            ("10.0.0.0/8, fd00::/8,", ("10.0.0.0/8", "fd00::/8")),
+            ("10.1.2.3/8,::1", ("10.0.0.0/8", "::1/128")),
+        ],
+        ["sometimes", "10.0.0.0/33", "always,10.0.0.0/8", "gateway", "10.0.0", "10.0.0.0-10.0.0.9", ","],
     ),
     "OTEL_TRACES_SAMPLER": (
         "sampler",
@@ -576,6 +587,7 @@ WRONG = {
     "otlp_protocol": ["HTTP/JSON", "udp", None],
     "otlp_client_key": [["s3cret"], ""],
     "span_queue_size": [0, 1.0, "5", True, None, 2**31, 10**5000],
+    "trust_inbound": ["", "10.0.0.0/8;::1", (), (None,), ("",), (8,), 8],
     "propagators": ["baggage", ("jaeger",), (None,)],
     "sampler": ["ALWAYS_ON", None, "half"],
     "sampler_ratio": [2, "1", True, None],

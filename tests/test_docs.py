@@ -175,7 +175,8 @@ class Reader:
             (binaries / "curl").chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OBSKIT_", "COV_"))}
         path = os.pathsep.join([str(binaries), str(Path(sys.executable).parent), kept.get("PATH", "")])
-        self._environ = {**kept, "PATH": path, "NO_COLOR": "1", "TERM": "xterm", "PYTHONPATH": str(folder)}
+        python = os.pathsep.join([str(folder), *filter(None, [kept.get("PYTHONPATH")])])
+        self._environ = {**kept, "PATH": path, "NO_COLOR": "1", "TERM": "xterm", "PYTHONPATH": python}
 
     def read(self, page):
         """Every problem of the page, as sentences; the last python block's print is what a text block shows."""

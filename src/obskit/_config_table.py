@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from obskit import semconv
 from obskit._parse import HEADER_NAME, LEVEL, NEGATED, PATH, RATIO, SECRET, TEXT, URL, choice, count, seconds
-from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, NAMES, PROMOTED, names_of, subset
+from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, NAMES, PROMOTED, TRUST, names_of, subset
 from obskit._setting import setting
 
 if TYPE_CHECKING:
@@ -169,6 +169,12 @@ class Table:
         names_of("tracecontext", "baggage", "b3", "b3multi"),
         "OTEL_PROPAGATORS",
         "What is read from and written to headers: of `tracecontext`, `baggage`, `b3` and `b3multi`, or `none`.",
+    )
+    trust_inbound: str | tuple[str, ...] = setting(
+        "always",
+        TRUST,
+        "OBSKIT_TRUST_INBOUND",
+        "Whose trace context and baggage are taken over: `always`, `never`, or the networks of peers, as CIDRs.",
     )
     sampler: Sampler = setting(  # noqa: RUF009  (a field specifier)
         "parentbased_always_on",

@@ -221,7 +221,8 @@ class Obskit:
 
     def _inbound(self) -> Inbound:
         names = self.config.propagators
-        return Inbound(names if self.config.enabled else [name for name in names if name == BAGGAGE])
+        read = names if self.config.enabled else [name for name in names if name == BAGGAGE]
+        return Inbound(read, self.config.trust_inbound)
 
     def _left_to_app(self, path: str) -> None:
         if path not in self._told_left:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
@@ -88,6 +89,29 @@ def subset(*allowed: str) -> Kind:
         return tuple(dict.fromkeys(names))
 
     return Kind(check, lambda text: () if text.lower() == "none" else _items(text.lower()))
+
+
+def _check_trust(value: object) -> str | tuple[str, ...]:
+    allowed = "must be always, never, or a list of networks such as 10.0.0.0/8"
+    given = _trusted_in(value) if isinstance(value, str) else _sequence(value, allowed)
+    if isinstance(given, str):
+        return given
+    try:
+        networks = tuple(str(ip_network(string(item, allowed).strip(), strict=False)) for item in given)
+    except ValueError:
+        raise ValueError(allowed) from None
+    if not networks:
+        raise ValueError(allowed)
+    return networks
+
+
+def _trusted_in(text: str) -> str | tuple[str, ...]:
+    word = text.strip().lower()
+    return word if word in {"always", "never"} else _items(text)
+
+
+#: Whose word is taken: everybody's, nobody's, or that of peers in some networks.
+TRUST = Kind(_check_trust, _trusted_in)
 
 
 def pairs(text: str) -> dict[str, str]:

@@ -28,7 +28,6 @@ RESERVED_VARIABLES = frozenset(
         "OBSKIT_LOG_PROFILE",
         "OBSKIT_PROPAGATE_TO",
         "OBSKIT_SERVER_SPANS",
-        "OBSKIT_TRUST_INBOUND",
         "OBSKIT_WORKER_GROUP",
         "OTEL_LOGS_EXPORTER",
     }

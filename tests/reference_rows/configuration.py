@@ -125,6 +125,13 @@ ROWS = {
         "test_b3.py::test_the_last_one_named_that_finds_a_span_counts",
         "test_b3.py::test_where_it_is_not_asked_for_b3_is_not_read",
     ),
+    "trust_inbound": (
+        *READ,
+        "instrumentation/test_inbound.py::test_whose_word_is_taken",
+        "instrumentation/test_inbound.py::test_a_strangers_request_begins_a_trace_of_its_own",
+        "instrumentation/test_inbound.py::test_a_strangers_decision_about_sampling_does_not_count",
+        "instrumentation/test_inbound.py::test_peers_as_a_server_reports_them",
+    ),
     "sampler": (
         *READ,
         "signals/test_traces.py::test_samplers",

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from types import MappingProxyType
+from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanContext
+from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, set_span_in_context
 
 from obskit._b3 import with_debug
 from obskit.instrumentation._headers import FACTS
 from obskit.propagation import BAGGAGE, reader, with_baggage
+
+Caller = tuple[Context, SpanContext | None, Sequence[Link]]
+"""The context to serve a request in, the caller's span where it is the parent, and links to what is not."""
+
+_REMEMBERED = 1024
+#: Longer than an IPv6 address with a zone: what is longer is no address, and not worth remembering.
+_MAX_ADDRESS = 64
 
 
 class Inbound:
@@ -19,26 +29,58 @@ class Inbound:
 
     Args:
         propagators: names, as of ``OTEL_PROPAGATORS``.
+        trust: ``always``, ``never``, or the networks whose peers are trusted, as CIDRs.
 
     Attributes:
         wanted: the headers to look up in each request, by their bytes.
     """
 
-    __slots__ = ("_read", "wanted")
+    __slots__ = ("_read", "_trusts", "wanted")
 
-    def __init__(self, propagators: Collection[str] = ("tracecontext", "baggage")) -> None:
+    def __init__(
+        self, propagators: Collection[str] = ("tracecontext", "baggage"), trust: str | Sequence[str] = "always"
+    ) -> None:
         self._read, names = reader(propagators)
+        self._trusts = None if trust == "always" else _within(() if trust == "never" else trust)
         names += FACTS + ((BAGGAGE,) if "baggage" in propagators else ())
         self.wanted: Mapping[bytes, str] = MappingProxyType({name.encode(): name for name in names})
 
-    def caller(self, headers: Mapping[str, Sequence[str]]) -> tuple[Context, SpanContext | None, Sequence[Link]]:
-        """The context to serve a request in, the caller's span if it names one, and links to what is not its parent.
+    def caller(self, headers: Mapping[str, Sequence[str]], peer: Any) -> Caller:
+        """What a request's headers say of its caller, as far as the caller is trusted.
 
         Args:
             headers: those that are wanted, by name, every value received.
+            peer: host and port as the server reports them (``scope["client"]``), or None.
         """
         context = otel_context.get_current()
         remote = self._read(headers)
+        if self._trusts is not None and not self._trusts(peer[0] if peer else None):
+            return _stranger(remote, context)
         if BAGGAGE in headers:
             context = with_baggage(headers[BAGGAGE], context)
         return context if remote is None else with_debug(remote, context), remote, ()
+
+
+def _stranger(remote: SpanContext | None, context: Context) -> Caller:
+    """A trace of its own, that knows of theirs; neither their baggage nor their decision about sampling counts."""
+    if remote is None or not remote.is_valid:
+        return context, None, ()
+    # A call within the process has made the caller's span current: it is no parent either.
+    return set_span_in_context(INVALID_SPAN, context), None, (Link(remote),)
+
+
+def _within(networks: Sequence[str]) -> Callable[[Any], bool]:
+    """Whether a peer's address is in one of these; what is no address, as of a Unix socket, is in none."""
+    parsed = [ip_network(network) for network in networks]
+
+    @lru_cache(_REMEMBERED)
+    def known(host: str) -> bool:
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:  # of a socket that takes both
+            address = address.ipv4_mapped
+        return any(address in network for network in parsed)
+
+    return lambda host: type(host) is str and len(host) <= _MAX_ADDRESS and known(host)

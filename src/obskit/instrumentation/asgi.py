@@ -146,7 +146,7 @@ class ObservedApp:
 
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange | Connection:
         headers = wanted_headers(scope["headers"], self._inbound.wanted)
-        context, remote, links = self._inbound.caller(headers)
+        context, remote, links = self._inbound.caller(headers, scope.get("client"))
         websocket = scope["type"] == "websocket"
         method: str = "GET" if websocket else scope["method"]
         known = method if method in semconv.KNOWN_METHODS else semconv.METHOD_OTHER
