@@ -509,7 +509,7 @@ def test_a_trace_goes_on_from_what_was_injected(captured):
     carrier = {}
     with obskit.operation("sends", kind="producer") as sends:
         obskit.inject(carrier)
-    assert carrier["traceparent"] == f"00-{sends.trace_id}-{sends.span_id}-01"
+    assert carrier["traceparent"] == f"00-{sends.trace_id}-{sends.span_id}-03"
     with obskit.operation("works", kind="consumer", parent=obskit.extract(carrier)) as works:
         assert works.trace_id == sends.trace_id
         assert works.parent is None

@@ -27,6 +27,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Trace
 from obskit import _b3
 from obskit._carrier import AnyCaseGetter
 from obskit._guard import contained
+from obskit._probability import vetted
 
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
@@ -116,9 +117,9 @@ def remote_span_context(traceparent: Sequence[str], tracestate: Sequence[str]) -
     state = parse_tracestate(tracestate) if tracestate and parent is not None else None
     if parent is None or state is None:
         return parent
-    return SpanContext(
-        parent.trace_id, parent.span_id, is_remote=True, trace_flags=parent.trace_flags, trace_state=state
-    )
+    trace_id, span_id, flags = parent.trace_id, parent.span_id, parent.trace_flags
+    told = SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags, trace_state=state)
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags, trace_state=vetted(told))
 
 
 def with_baggage(headers: Sequence[str], context: Context) -> Context:

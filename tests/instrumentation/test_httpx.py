@@ -91,7 +91,7 @@ async def test_a_call_is_one_client_span_whose_context_is_sent(kind, url, server
         "outcome": "ok",
     }
     sent = server.seen[0]["traceparent"]
-    assert sent == f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
+    assert sent == f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-03"
     assert (
         captured.metric(
             "http_client_request_duration_seconds_count", server_address="127.0.0.1", http_response_status_code="200"

@@ -58,6 +58,17 @@ ROWS = {
     "telemetry.sdk.language": RESOURCE,
     "telemetry.sdk.name": RESOURCE,
     "telemetry.sdk.version": RESOURCE,
+    "ot=th:c": (
+        "test_probability.py::test_a_share_of_the_traces_is_recorded_and_stands_for_all",
+        "test_probability.py::test_the_threshold_of_the_caller_is_kept_and_counts",
+        "test_probability.py::test_what_is_malformed_says_nothing_and_goes_no_further",
+        "test_probability.py::test_a_threshold_that_the_flags_contradict_is_dropped",
+    ),
+    "ot=rv:…": (
+        "test_probability.py::test_what_the_tracestate_says_is_read",
+        "test_probability.py::test_a_sampler_that_does_not_follow_the_parent_says_what_it_applied",
+    ),
+    "sample_rate": ("test_probability.py::test_all_spans_of_a_trace_carry_it_those_of_other_instrumentations_too",),
     "FastAPI's native telemetry": ("test_server_span.py::test_one_server_span_a_request",),
     "Starlette's OpenTelemetryMiddleware": ("test_server_span.py::test_one_server_span_a_request",),
     "opentelemetry-instrumentation-fastapi": (

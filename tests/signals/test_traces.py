@@ -14,7 +14,8 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 import obskit
 from obskit import Config
 from obskit.signals import _provider
-from obskit.signals.traces import build_sampler, span_limits
+from obskit.signals._samplers import parented, root_sampler
+from obskit.signals.traces import span_limits
 from obskit.testing import capture
 
 OTHER = SpanContext(trace_id=1, span_id=2, is_remote=True)
@@ -181,14 +182,15 @@ SAMPLED, DROPPED = 1, 0
 )
 def test_samplers(sampler, ratio, parent, sampled):
     """As the SDK's own decides, and the trace is one whatever is decided."""
-    theirs = build_sampler(Config(sampler=sampler, sampler_ratio=ratio))
+    config = Config(sampler=sampler, sampler_ratio=ratio)
+    theirs = parented(root_sampler(config), config)
     context = None
     if parent is not None:
         flags = TraceFlags(parent)
         remote = SpanContext(0xABC << 64, 7, is_remote=True, trace_flags=flags, trace_state=TraceState([("k", "v")]))
         context = trace.set_span_in_context(trace.NonRecordingSpan(remote))
     assert theirs.should_sample(context, 0xABC << 64, "job").decision.is_sampled() is sampled
-    with capture(config=Config(sampler=sampler, sampler_ratio=ratio)) as captured:
+    with capture(config=config) as captured:
         with obskit.operation("job", parent=context) as op:
             span = trace.get_current_span()
             own = span.get_span_context()

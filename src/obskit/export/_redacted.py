@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, Status
+
+from obskit.export._copied import copied
 
 Redact = Callable[[str, Any], Any]
 
@@ -33,22 +34,8 @@ def redacted(span: ReadableSpan, redact: Redact) -> ReadableSpan:
     after = [attributes, *(event.attributes for event in events), *(link.attributes for link in links)]
     if description == span.status.description and [dict(each or {}) for each in before] == after:
         return span
-    kept = BoundedAttributes(attributes=attributes)
-    kept.dropped = span.dropped_attributes
-    return ReadableSpan(
-        name=span.name,
-        context=span.context,
-        parent=span.parent,
-        resource=span.resource,
-        attributes=kept,
-        events=events,
-        links=links,
-        kind=span.kind,
-        status=Status(span.status.status_code, description),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
-    )
+    status = Status(span.status.status_code, description)
+    return copied(span, attributes=attributes, events=events, links=links, status=status)
 
 
 def _attributes(attributes: Mapping[str, Any], redact: Redact) -> dict[str, Any]:

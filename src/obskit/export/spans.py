@@ -11,6 +11,7 @@ from opentelemetry.trace import TraceFlags
 from obskit.export._exporter import Exporter
 from obskit.export._queue import Batching, BatchQueue
 from obskit.export._redacted import Redact, redacted
+from obskit.export._weighed import weighed
 
 _TRACE_FLAGS = 3
 _SAMPLED = int(TraceFlags.SAMPLED)
@@ -28,7 +29,7 @@ class SpanQueue(BatchQueue[ReadableSpan], SpanProcessor):
     def __init__(
         self, exporter: Exporter[ReadableSpan], *, redact: Redact | None = None, **batching: Unpack[Batching]
     ) -> None:
-        prepare = None if redact is None else functools.partial(redacted, redact=redact)
+        prepare = weighed if redact is None else functools.partial(_prepared, redact=redact)
         super().__init__(exporter, what="spans", component="spans", prepare=prepare, **batching)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -45,3 +46,7 @@ class SpanQueue(BatchQueue[ReadableSpan], SpanProcessor):
     def shutdown(self) -> None:
         """As the SDK calls :meth:`close`, with `export_timeout`."""
         self.close(self._export_timeout)
+
+
+def _prepared(span: ReadableSpan, redact: Redact) -> ReadableSpan:
+    return redacted(weighed(span), redact)

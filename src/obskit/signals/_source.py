@@ -7,7 +7,7 @@ import random
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
 from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.util.types import Attributes
 
@@ -15,7 +15,9 @@ from obskit._b3 import Deferred
 from obskit._exception import Exceptions
 from obskit._fields import FieldPolicy, Value
 from obskit._guard import contained
+from obskit._probability import RANDOM_BITS
 from obskit.operation import Operation
+from obskit.signals._samplers import Consistent
 from obskit.signals._span import OperationSpan
 
 _SAMPLED, _RANDOM, _KNOWN_FLAGS = 0x01, 0x02, 0x03
@@ -65,7 +67,7 @@ class SpanSource:
         provider: TracerProvider,
         processors: Processors,
         sampler: Sampler,
-        root: Sampler,
+        root: Consistent,
         policy: FieldPolicy,
         exceptions: Exceptions,
         limits: SpanLimits,
@@ -77,11 +79,11 @@ class SpanSource:
         self.max_links = limits.max_links or 0
         self._policy = policy
         self._sampler = sampler
-        self._root = root
         # What the commonest samplers would answer, without asking them for each request: ParentBased for a span with a
-        # parent, and those that always answer the same for one without.
+        # parent, and the root's for one without.
         self._follows_parent = type(sampler) is ParentBased
-        self._constant = _SAMPLED if root is ALWAYS_ON else 0 if root is ALWAYS_OFF else None
+        self._threshold = root.threshold
+        self._state = root.state
 
     def cleaned(self, attributes: Attributes) -> dict[str, Value]:
         """Attributes of an event or a link as they may leave the process."""
@@ -98,13 +100,15 @@ class SpanSource:
             trace_id, flags, state = parent.trace_id, parent.trace_flags & _KNOWN_FLAGS, parent.trace_state
         else:  # from another process, though it names no trace: what B3 has for a decision alone
             decided = parent is not None and parent.is_remote
-            flags = 0 if parent is None else parent.trace_flags & _SAMPLED
+            flags = _RANDOM | (0 if parent is None else parent.trace_flags & _SAMPLED)
             parent, trace_id, state = None, _getrandbits(128) or 1, DEFAULT_TRACE_STATE
-        if not decided and self._constant is not None:
-            flags = self._constant
-        elif not decided or not self._follows_parent:
-            sampler = self._sampler if decided else self._root
-            result = sampler.should_sample(context_of(op), trace_id, op.name, op.kind, op.fields, op.links)
+        if not decided:
+            if not self._threshold or trace_id & RANDOM_BITS >= self._threshold:
+                flags, state = flags & _RANDOM | _SAMPLED, self._state
+            else:
+                flags &= _RANDOM
+        elif not self._follows_parent:
+            result = self._sampler.should_sample(context_of(op), trace_id, op.name, op.kind, op.fields, op.links)
             recording = result.decision.is_sampled()  # type: ignore[no-untyped-call]  # the SDK's own gap
             flags = (flags & _RANDOM) | (_SAMPLED if recording else 0)
             state = result.trace_state or DEFAULT_TRACE_STATE

@@ -9,13 +9,6 @@ from typing import Protocol
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    ALWAYS_ON,
-    ParentBased,
-    Sampler,
-    TraceIdRatioBased,
-)
 from opentelemetry.trace import Span, StatusCode, Tracer
 
 from obskit import semconv
@@ -26,6 +19,7 @@ from obskit._version import __version__
 from obskit.config import Config
 from obskit.operation import Operation
 from obskit.signals import _provider
+from obskit.signals._samplers import parented, root_sampler
 from obskit.signals._source import Processors, SpanSource, context_of
 from obskit.signals._span import OperationSpan, error_status, is_recorded
 
@@ -108,20 +102,6 @@ class Traces:
         span.end(end_ns)
 
 
-def root_sampler(config: Config) -> Sampler:
-    """What decides about traces that begin here, of what ``OTEL_TRACES_SAMPLER`` names."""
-    name = config.sampler.removeprefix("parentbased_")
-    if name == "traceidratio":
-        return TraceIdRatioBased(config.sampler_ratio)
-    return ALWAYS_OFF if name == "always_off" else ALWAYS_ON
-
-
-def build_sampler(config: Config) -> Sampler:
-    """The sampler that ``OTEL_TRACES_SAMPLER`` names."""
-    root = root_sampler(config)
-    return ParentBased(root) if config.sampler.startswith("parentbased_") else root
-
-
 def span_limits(config: Config) -> SpanLimits:
     """The SDK's limits for `config`, every one given, so that none is read from the environment again."""
     return SpanLimits(
@@ -153,8 +133,9 @@ def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
             _provider.attach(foreign, queue, undo)
         return TracerSpans(foreign.get_tracer("obskit", __version__))
     processors = Processors(*([queue] if queue else []))
-    sampler, limits = build_sampler(config), span_limits(config)
+    root, limits = root_sampler(config), span_limits(config)
+    sampler = parented(root, config)
     with without_variables("SDK_DISABLED"):  # `enabled` has been decided; arguments beat the environment
         provider = TracerProvider(sampler, resource, False, processors, span_limits=limits)  # noqa: FBT003  (no atexit)
     _provider.make_live(provider, undo)
-    return SpanSource(provider, processors, sampler, root_sampler(config), policy, exceptions, limits)
+    return SpanSource(provider, processors, sampler, root, policy, exceptions, limits)
