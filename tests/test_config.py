@@ -61,6 +61,8 @@ DEFAULTS = {
     "log_mode": "replace",
     "log_level": "INFO",
     "log_format": "auto",
+    "log_profile": "otel",
+    "gcp_project": None,
     "metric_fields": {},
     "series_limit": 500,
     "duration_buckets": (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
@@ -231,6 +233,16 @@ VARIABLES = {
         ["10", "loud"],
     ),
     "OBSKIT_LOG_FORMAT": ("log_format", pairs("auto", "json", "console"), ["logfmt"]),
+    "OBSKIT_LOG_PROFILE": (
+        "log_profile",
+        [*pairs("otel", "datadog", "gcp", "ecs"), ("ECS", "ecs")],
+        ["elastic", "aws"],
+    ),
+    "GOOGLE_CLOUD_PROJECT": (
+        "gcp_project",
+        pairs("shop-prod-1234", "example.com:shop", "1234567890"),
+        ["projects/shop", "Shop", "a b", "x" * 64, "caf\udce9"],
+    ),
     "OBSKIT_METRIC_FIELDS": (
         "metric_fields",
         [

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from obskit import semconv
-from obskit._parse import HEADER_NAME, LEVEL, NEGATED, PATH, RATIO, SECRET, TEXT, URL, choice, count, seconds
+from obskit._parse import HEADER_NAME, LEVEL, NEGATED, PATH, PROJECT, RATIO, SECRET, TEXT, URL, choice, count, seconds
 from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, NAMES, PROMOTED, TRUST, names_of, subset
 from obskit._setting import setting
 
@@ -207,6 +207,15 @@ class Table:
         choice("auto", "json", "console"),
         "OBSKIT_LOG_FORMAT",
         "`json`, `console` (coloured), or `auto`: the latter on a terminal only.",
+    )
+    log_profile: Literal["otel", "datadog", "gcp", "ecs"] = setting(
+        "otel",
+        choice("otel", "datadog", "gcp", "ecs"),
+        "OBSKIT_LOG_PROFILE",
+        "Whose names JSON lines have: `otel`, or those of `datadog`, `gcp` or `ecs`.",
+    )
+    gcp_project: str | None = setting(
+        None, PROJECT, "GOOGLE_CLOUD_PROJECT", "The project that traces in lines of profile `gcp` belong to."
     )
     metric_fields: Mapping[str, tuple[str, ...]] = setting(
         _EMPTY,

@@ -21,6 +21,7 @@ _DAY_SECONDS = 86_400
 _INT32 = 2**31 - 1
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9\-.:]{0,62}")
 _NOT_IN_A_URL = re.compile(r"[\s\x00-\x1f\x7f]")
 _USER_INFORMATION = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
@@ -91,6 +92,18 @@ def _check_path(value: object) -> str:
 
 
 PATH = Kind(_check_path)
+
+
+def _check_project(value: object) -> str:
+    allowed = "must be the id of a project: lower-case letters, digits and any of -.:"
+    project = string(value, allowed)
+    if not _PROJECT.fullmatch(project):
+        raise ValueError(allowed)
+    return project
+
+
+#: A project of Google Cloud (https://cloud.google.com/resource-manager/docs/creating-managing-projects).
+PROJECT = Kind(_check_project)
 
 
 def _check_url(value: object) -> str:

@@ -37,6 +37,7 @@ from obskit.redaction import Redactor
 from obskit.signals import _provider
 from obskit.signals._adopt import LogPipeline, install_logs
 from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics
+from obskit.signals._profiles import encoder
 from obskit.signals.metrics import Metrics
 from obskit.signals.resource import build_resource, resolve_service_name, resolve_service_version
 from obskit.signals.traces import CONFIG_FILE, Traces, build_spans
@@ -128,6 +129,7 @@ def _logs(config: Config, resource: Resource, writer: Writer, redactor: Redactor
         level=config.log_level,
         log_format=config.log_format,
         request_log=config.request_log,
+        encoder=encoder(config.log_profile, config.gcp_project),
         resource={name: str(value) for name, value in resource.attributes.items()},
     )
     undo.callback(logs.restore)

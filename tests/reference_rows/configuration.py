@@ -150,6 +150,8 @@ ROWS = {
         "signals/test_adopt.py::test_structlog_configured_already_means_stamp",
     ),
     "log_level": (*READ, "contract/test_configured_effects.py::test_the_lowest_level"),
+    "log_profile": (*READ, "signals/test_profiles.py::test_a_line_by_its_profile"),
+    "gcp_project": (*READ, "signals/test_profiles.py::test_the_project_of_a_trace"),
     "log_format": (
         *READ,
         "contract/test_configured_effects.py::test_the_format_of_lines",

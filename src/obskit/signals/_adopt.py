@@ -19,6 +19,7 @@ from obskit.signals._console import Blocks, Console, colours_wanted
 from obskit.signals._encoding import Redactor, encode
 from obskit.signals._lines import Lines, Writer
 from obskit.signals._pipeline import configure_structlog, structlog_is_the_teams
+from obskit.signals._profiles import Encode
 from obskit.signals._records import LineHandler
 from obskit.signals._stamp import emit_to_team, stamp_records, stamp_structlog
 from obskit.signals.logs import Logs, RequestLog, write_to
@@ -161,6 +162,7 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
     level: str = "INFO",
     log_format: LogFormat = "auto",
     request_log: RequestLog = "all",
+    encoder: Encode = encode,
     resource: Mapping[str, str],
     descriptor: int = 1,
 ) -> LogPipeline:
@@ -175,6 +177,7 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
         level: name of the lowest level that is written in `replace` mode, any case.
         log_format: `auto` is `console` where `descriptor` is a terminal, else `json`.
         request_log: which operations have a canonical line.
+        encoder: turns a line into bytes, where no terminal shows it.
         resource: attributes of the service, by their semantic names.
         descriptor: the file descriptor that `writer` writes to.
 
@@ -191,7 +194,7 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
     if log_format == "console" or (log_format == "auto" and terminal):
         console = Console(colours=terminal and colours_wanted())
     if console is None:
-        lines = Lines(writer, redactor, resource, encode)
+        lines = Lines(writer, redactor, resource, encoder)
     else:
         lines = Lines(Blocks(writer), redactor, resource, console.line)
     emit = write_to(lines, None if console is None else console.request)
