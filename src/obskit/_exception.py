@@ -10,12 +10,24 @@ from obskit import semconv
 _MAX_MESSAGE = 4096
 _MAX_STACKTRACE = 16 * 1024
 _MAX_FRAMES = 64
+#: Set on an exception whose stack trace a line has carried, so that the server's own report of it gives way.
+_CARRIED = "_obskit_carried"
 
 
 def qualified_name(error: BaseException) -> str:
     """An exception's class as `error.type` and `exception.type` write it: module and name, builtins bare."""
     cls = type(error)
     return cls.__qualname__ if cls.__module__ in ("builtins", None) else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def mark_carried(error: BaseException) -> None:
+    """Remember, on the exception itself, that a line has carried its stack trace, or that none needs to."""
+    vars(error)[_CARRIED] = True
+
+
+def is_carried(error: BaseException) -> bool:
+    """Whether :func:`mark_carried` has been called for `error`."""
+    return _CARRIED in vars(error)
 
 
 class Exceptions:

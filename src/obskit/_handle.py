@@ -25,6 +25,7 @@ from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
 from obskit.instrumentation import starlette
 from obskit.instrumentation._clients import Clients
+from obskit.instrumentation._frameworks import Frameworks, instrument, is_instrumented
 from obskit.instrumentation._inbound import Inbound
 from obskit.instrumentation._loop import LoopMonitor
 from obskit.instrumentation.asgi import ObservedApp, ServerOptions
@@ -83,6 +84,7 @@ class Obskit:
         self._stop_by: float | None = None
         self._told_left: set[str] = set()
         self._stand_down = starlette.StandDown()
+        self._frameworks = Frameworks(pipeline)
         self._begun = False
         self._watches_sigterm = False
 
@@ -172,6 +174,7 @@ class Obskit:
         self._endpoints.close()
         self._loop_monitor.stop()
         self._stand_down.restore()
+        self._frameworks.restore()
         sent = self._spans is None or self._spans.close(seconds * (1 - _SHARE_OF_LINES))
         self._restore()
         written = self._writer.close(max(seconds * _SHARE_OF_LINES, end - time.monotonic()))
@@ -203,9 +206,9 @@ class Obskit:
         return self._closed
 
     def instrument(self, app: Any) -> None:
-        """Observe a Starlette or FastAPI app in place."""
-        if not starlette.is_instrumented(app):
-            self.undo.callback(starlette.instrument(app, lambda call: self._observed(call, routed_by=app)))
+        """Observe an app of a known framework in place."""
+        if not is_instrumented(app):
+            self.undo.callback(instrument(app, lambda call: self._observed(call, routed_by=app)))
 
     def _observed(self, app: ASGIApp, routed_by: Any = None) -> ObservedApp:
         config = self.config
@@ -247,6 +250,7 @@ class Obskit:
         with suppress(RuntimeError):  # the loop is not asyncio's
             self._loop_monitor.start(asyncio.get_running_loop())
         self._stand_down.install()
+        self._frameworks.install()
         if self.config.enabled:
             self._clients.install()
         restore = starlette.instrument_background(self._pipeline)

@@ -17,7 +17,7 @@ from obskit.config import Config
 from obskit.exceptions import ConfigError
 from obskit.export._exporter import Exporter
 from obskit.health.checks import Checks
-from obskit.instrumentation import starlette
+from obskit.instrumentation._frameworks import can_instrument
 
 _lock = threading.RLock()
 _current: Obskit | None = None
@@ -35,8 +35,8 @@ def init(  # noqa: PLR0913  (the contract's arguments)
     """Make this process observable, and `app` if it is given.
 
     Args:
-        app: a FastAPI or Starlette app, observed in place, before or after its routes are added. For any other ASGI
-            app use the handle's ``wrap``. None for a process without one.
+        app: a FastAPI, Starlette, Litestar or Quart app or Django's ASGI handler, observed in place, before or after
+            its routes are added. For any other ASGI app use the handle's ``wrap``. None for a process without one.
         service_name: what the service is called in every signal.
         service_version: its version.
         environment: where it is deployed, such as ``production``.
@@ -109,9 +109,9 @@ def _wired_twice(first: Obskit, wanted: Config, place: str) -> list[str]:
 
 
 def _wrong_app(app: Any) -> list[str]:
-    if app is None or starlette.can_instrument(app):
+    if app is None or can_instrument(app):
         return []
-    what = f"init() observes FastAPI and Starlette apps in place, not {type(app).__name__}"
+    what = f"init() observes apps of FastAPI, Starlette, Litestar, Quart and Django in place, not {type(app).__name__}"
     return [f"{what}: call obs = obskit.init(...) without it, and serve obs.wrap(app)"]
 
 

@@ -26,6 +26,10 @@ USER_AGENT_ORIGINAL: Final = "user_agent.original"
 NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
 ERROR_TYPE: Final = "error.type"
 WEBSOCKET_CLOSE_CODE: Final = "websocket.close_code"
+WEBSOCKET_RECEIVED_COUNT: Final = "websocket.received.count"
+WEBSOCKET_RECEIVED_BYTES: Final = "websocket.received.bytes"
+WEBSOCKET_SENT_COUNT: Final = "websocket.sent.count"
+WEBSOCKET_SENT_BYTES: Final = "websocket.sent.bytes"
 
 #: Methods that keep their name; any other becomes METHOD_OTHER, so that strangers cannot make series.
 KNOWN_METHODS: Final = frozenset(
@@ -70,6 +74,7 @@ TIME_TO_FIRST_BYTE_MS: Final = "time_to_first_byte_ms"
 OUTCOME: Final = "outcome"
 REQUEST_ID: Final = "request_id"
 QUEUE_MS: Final = "queue_ms"
+REQUEST_INVALID_FIELDS: Final = "request.invalid_fields"
 SAMPLE_RATE: Final = "sample_rate"
 CODE_FILE_PATH: Final = "code.file.path"
 CODE_FUNCTION_NAME: Final = "code.function.name"
@@ -123,6 +128,9 @@ EVENT_HTTP_CLIENT: Final = "http.client.request"
 EVENT_WEBSOCKET: Final = "websocket"
 EVENT_OPERATION: Final = "operation"
 EVENT_MESSAGE: Final = "message.process"
+
+#: `error.type` of a response that the app began and never completed, without raising.
+VALUE_INCOMPLETE_RESPONSE: Final = "incomplete_response"
 
 # -- outcomes -----------------------------------------------------------------------------------------------------
 OUTCOME_OK: Final = "ok"

@@ -352,7 +352,7 @@ async def test_a_bare_app_has_no_route_and_never_a_raw_path(app):
     ("behaviour", "status", "outcome", "error_type"),
     [
         ("silent", 500, "error", "500"),
-        ("half", 200, "ok", None),
+        ("half", 200, "error", "incomplete_response"),
         ("raises", 500, "error", "KeyError"),
         ("raises_late", 200, "error", "KeyError"),
         ("gone", None, "cancelled", None),

@@ -157,4 +157,4 @@ def test_routes_are_found_through_middleware():
     ],
 )
 def test_only_a_route_of_that_very_path_is_the_apps(path, expected):
-    assert routes_exactly(routes_of(fastapi_app()), path) is expected
+    assert routes_exactly(fastapi_app(), path) is expected

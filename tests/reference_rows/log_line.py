@@ -64,6 +64,7 @@ ROWS = {
         "signals/test_pipeline.py::test_exceptions",
         "contract/test_request_fields.py::test_of_a_long_stack_trace_the_end_is_kept",
         "instrumentation/test_asgi.py::test_an_exception_is_written_once_with_its_stack_and_without_its_secrets",
+        "instrumentation/test_frameworks.py::test_an_exception_has_one_stack_trace_and_it_is_the_original_ones",
     ),
     "code.stacktrace": ("signals/test_pipeline.py::test_the_stack_of_the_call",),
     "truncated": (
@@ -104,10 +105,12 @@ ROWS = {
         "instrumentation/test_route.py::test_fastapi",
         "instrumentation/test_route.py::test_starlette",
         "e2e/test_chain.py::test_the_lines_of_all_services_carry_the_one_trace_id_of_their_request",
+        "instrumentation/test_frameworks.py::test_the_route",
     ),
     "http.response.status_code": (
         "instrumentation/test_asgi.py::test_outcomes",
         "instrumentation/test_asgi.py::test_exchanges_that_do_not_end_as_they_should",
+        "instrumentation/test_kinds.py::test_an_exchange",
     ),
     "url.path": (
         "contract/test_request_fields.py::test_what_is_known_of_a_request",
@@ -144,16 +147,19 @@ ROWS = {
     "http.response.body.size": (
         "instrumentation/test_asgi.py::test_body_sizes",
         "instrumentation/test_asgi.py::test_a_stream_records_its_first_byte_and_its_total",
+        "instrumentation/test_kinds.py::test_an_exchange",
     ),
     "outcome": (
         "instrumentation/test_asgi.py::test_outcomes",
         "instrumentation/test_asgi.py::test_exchanges_that_do_not_end_as_they_should",
         "test_operation_api.py::test_ways_and_endings",
+        "instrumentation/test_kinds.py::test_an_exchange",
     ),
     "error.type": (
         "instrumentation/test_asgi.py::test_outcomes",
         "instrumentation/test_asgi.py::test_exchanges_that_do_not_end_as_they_should",
         "test_operation_api.py::test_ways_and_endings",
+        "instrumentation/test_kinds.py::test_an_exchange",
     ),
     "request_id": ("contract/test_request_fields.py::test_what_is_known_of_a_request",),
     "queue_ms": (
@@ -161,7 +167,23 @@ ROWS = {
         "instrumentation/test_asgi.py::test_queue_time_is_read_in_the_units_that_proxies_write",
         "instrumentation/test_asgi.py::test_queue_time_that_cannot_be_right_is_none",
     ),
-    "websocket.close_code": ("instrumentation/test_asgi.py::test_a_websocket_is_one_operation",),
+    "request.invalid_fields": (
+        "instrumentation/test_frameworks.py::test_the_fields_that_are_wrong_are_named_and_never_their_values",
+        "instrumentation/test_frameworks.py::test_of_many_wrong_fields_some_are_named",
+        "instrumentation/test_kinds.py::test_a_connection_that_is_refused_for_what_it_holds_names_the_field",
+    ),
+    "websocket.close_code": (
+        "instrumentation/test_asgi.py::test_a_websocket_is_one_operation",
+        "instrumentation/test_kinds.py::test_a_connection",
+        "instrumentation/test_kinds.py::test_a_frameworks_connection_that_fails",
+    ),
+    "websocket.received.count": ("instrumentation/test_kinds.py::test_messages_are_counted_and_weighed",),
+    "websocket.received.bytes": ("instrumentation/test_kinds.py::test_messages_are_counted_and_weighed",),
+    "websocket.sent.count": (
+        "instrumentation/test_kinds.py::test_messages_are_counted_and_weighed",
+        "instrumentation/test_kinds.py::test_a_connection",
+    ),
+    "websocket.sent.bytes": ("instrumentation/test_kinds.py::test_messages_are_counted_and_weighed",),
     "http.client.count": (
         "instrumentation/test_httpx.py::test_calls_roll_up_into_the_operation_above",
         "e2e/test_chain.py::test_calls_are_rolled_up_into_the_line_of_the_request_that_made_them",

@@ -4,12 +4,17 @@ RESOURCE = ("contract/test_identity.py::test_the_resource_is_what_is_given_and_w
 
 ROWS = {
     "request": ("test_server_span.py::test_one_server_span_a_request", "instrumentation/test_asgi.py::test_outcomes"),
-    "connection": ("instrumentation/test_asgi.py::test_a_websocket_is_one_operation",),
+    "connection": (
+        "instrumentation/test_asgi.py::test_a_websocket_is_one_operation",
+        "instrumentation/test_kinds.py::test_a_connection",
+    ),
     "call": (
         "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
         "instrumentation/test_httpx.py::test_each_hop_of_a_redirect_is_a_call",
     ),
     "task": (
+        "instrumentation/test_frameworks.py::test_litestars_background_tasks_are_children_of_their_request",
+        "instrumentation/test_frameworks.py::test_quarts_background_tasks_are_children_of_their_request",
         "instrumentation/test_asgi.py::test_work_after_the_response_is_a_child_of_its_own",
         "test_server_span.py::test_one_server_span_a_request",
     ),

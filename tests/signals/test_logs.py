@@ -6,11 +6,12 @@ import pytest
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
+from obskit._exception import is_carried
 from obskit._pipeline import Pipeline, install
 from obskit.instrumentation.function import operation
 from obskit.operation import Operation, current_operation
 from obskit.redaction import Redactor
-from obskit.signals._lines import Lines, is_carried
+from obskit.signals._lines import Lines
 from obskit.signals.logs import Logs, write_to
 
 

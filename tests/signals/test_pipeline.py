@@ -14,10 +14,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 from obskit import semconv
+from obskit._exception import mark_carried
 from obskit._pipeline import Pipeline
 from obskit.operation import Operation
 from obskit.redaction import Redactor
-from obskit.signals._lines import LINE_FIELDS, Lines, mark_carried
+from obskit.signals._lines import LINE_FIELDS, Lines
 from obskit.signals._pipeline import _Sink, configure_structlog, get_logger, structlog_is_the_teams
 from obskit.signals._records import LineHandler
 

@@ -8,11 +8,19 @@ from typing import Any
 
 from obskit import semconv
 from obskit._asgi import Message, Receive, Scope, Send
+from obskit._exception import is_carried, mark_carried
 from obskit._guard import contained
+from obskit.instrumentation._cause import handled_exception, invalid_fields, original, says_gone
 from obskit.instrumentation._route import mounted_at, name_by_route
 from obskit.operation import Operation
 
+_OK = 200
+_CLIENT_ERROR = 400
 _SERVER_ERROR = 500
+_SWITCHING_PROTOCOLS = 101
+_UNANSWERED = -1
+_BY_SERVER = -1
+_LAST = frozenset({"http.response.pathsend", "http.response.trailers", "http.response.zerocopysend"})
 
 
 class Exchange:
@@ -81,13 +89,11 @@ class Exchange:
             if kind == "http.response.body":
                 self._sent += len(message.get("body", b""))
                 if not message.get("more_body", False) and not self._trailers:
-                    self.finish(cancelled=self._disconnected)
+                    self.finish()
             elif kind == "http.response.start":
                 message = self._response_start(message)
-            elif kind == "http.response.pathsend" or (
-                kind == "http.response.trailers" and not message.get("more_trailers", False)
-            ):
-                self.finish(cancelled=self._disconnected)
+            elif kind in _LAST:
+                self._ended_by(kind, message)
         except Exception as error:
             contained("asgi", error)
         try:
@@ -97,59 +103,94 @@ class Exchange:
             raise
 
     def _response_start(self, message: Message) -> Message:
+        if self._status:  # a second one, which servers refuse
+            return message
         self._status = status = message["status"]
         self._trailers = message.get("trailers", False)
         op = self.op
         op.fields[semconv.TIME_TO_FIRST_BYTE_MS] = op.elapsed_ms()
-        if status >= _SERVER_ERROR:
-            op.exception = self._handled_exception(status)
         headers: Iterable[tuple[bytes, bytes]] = message.get("headers") or ()
         for name, value in headers:
             if name == b"content-type":
                 op.stream = value[:17] == b"text/event-stream"
                 break
+        if not _OK <= status < _CLIENT_ERROR:
+            self._explain(status)
         if self._trace_header and op.trace_id:
             return {**message, "headers": [*headers, (self._trace_header, op.trace_id.encode())]}
         return message
 
-    def _handled_exception(self, status: int) -> BaseException | None:
-        # Frameworks send their error page from within `except`, and only then let the exception out to us: by that
-        # time the response is complete. An exception that was raised to say just this status adds nothing to it.
-        error = sys.exception()
-        if error is self._handled_before or getattr(error, "status_code", None) == status:
-            return None
-        return error
+    def _explain(self, status: int) -> None:
+        op = self.op
+        if status == _SWITCHING_PROTOCOLS:
+            op.stream = True
+        elif status >= _SERVER_ERROR:
+            if self._client_left():
+                self._status = _UNANSWERED
+            elif op.exception is None:
+                op.exception = handled_exception(status, self._handled_before)
+        elif status >= _CLIENT_ERROR:
+            error = sys.exception()
+            invalid = invalid_fields(error) if error is not None else None
+            if invalid:
+                op.annotate({semconv.REQUEST_INVALID_FIELDS: invalid})
+
+    def _ended_by(self, kind: str, message: Message) -> None:
+        if kind == "http.response.pathsend":
+            self._sent = _BY_SERVER
+        if not (message.get("more_trailers", False) or message.get("more_body", False)):
+            self.finish()
+
+    def _client_left(self) -> bool:
+        """Whether the client is known to be gone; uvicorn and hypercorn know it before an app asks."""
+        if not self._disconnected:
+            server = getattr(self._send, "__self__", None)
+            if server is not None:
+                self._disconnected = (
+                    getattr(server, "disconnected", None) is True or getattr(server, "closed", None) is True
+                )
+        return self._disconnected
 
     def failed(self, error: BaseException) -> None:
         """The app raised `error`."""
         op = self.op
+        left = self._disconnected if op.ended else self._client_left()
+        if left and says_gone(error):
+            mark_carried(error)  # the server's own report of it gives way: it is nobody's fault
         if op.ended:
             return
-        if not self._disconnected:
+        if not left:
             self._status = self._status or _SERVER_ERROR
-            op.exception = error
-        self.finish(cancelled=self._disconnected)
+            op.exception = cause = op.exception or original(error)
+        self.finish()
+        if not left and is_carried(cause):
+            mark_carried(error)
 
     def returned(self) -> None:
         """The app is done; where it never completed a response, the request ends here."""
-        if not self.op.ended:
-            if not self._disconnected:
-                self._status = self._status or _SERVER_ERROR  # what servers answer in its stead
-            self.finish(cancelled=self._disconnected)
+        if self.op.ended:
+            return
+        begun = self._status
+        if not begun and not self._client_left():
+            self._status = _SERVER_ERROR  # what servers answer in its stead
+        self.finish(error_type=semconv.VALUE_INCOMPLETE_RESPONSE if begun else None)
 
-    def finish(self, *, cancelled: bool = False) -> None:
+    def finish(self, *, cancelled: bool = False, error_type: str | None = None) -> None:
         """End the operation with what is known now."""
         op, fields, status = self.op, self.op.fields, self._status
         if op.ended:
             return
         name_by_route(op, self._scope, self._routed_by, self._root)
-        if status:
+        if status > 0:
             fields[semconv.HTTP_RESPONSE_STATUS_CODE] = status
+            if status >= _SERVER_ERROR:
+                error_type = str(status)
         if self._received:
             fields[semconv.HTTP_REQUEST_BODY_SIZE] = self._received
-        fields[semconv.HTTP_RESPONSE_BODY_SIZE] = self._sent
+        if self._sent >= 0:
+            fields[semconv.HTTP_RESPONSE_BODY_SIZE] = self._sent
         op.finish(
             exception=op.exception,
-            error_type=str(status) if status >= _SERVER_ERROR and op.exception is None else None,
-            cancelled=cancelled,
+            error_type=error_type if op.exception is None else None,
+            cancelled=cancelled or self._client_left(),
         )

@@ -1,29 +1,41 @@
-"""`http.route` of a request that Starlette or FastAPI has routed: whole, with mounts, and never a raw path."""
+"""`http.route` of a request that a framework has routed: whole, with mounts, and never a raw path.
+
+FastAPI and Starlette leave the route in the scope, Litestar the template; Quart and Django are made to tell it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from obskit import semconv
+from obskit._asgi import ROUTE_KEY
 from obskit._guard import contained
+from obskit.instrumentation._frameworks import routes_itself
 from obskit.operation import Operation
 
 _METHOD_NAMES = semconv.KNOWN_METHODS | {semconv.METHOD_OTHER_SPAN_NAME}
 _MOUNT_SUFFIX = "/{path}"
 _MAX_DEPTH = 16
+# In the scope of a request that Litestar has routed: the template.
+_LITESTAR_KEY = "path_template"
 
 
 def routes_of(app: Any) -> Sequence[Any] | None:
     """The routes of an app, found through the middleware around it; None where there is no router to be seen."""
-    for _ in range(_MAX_DEPTH):
-        routes = getattr(app, "routes", None)
+    for inner in _through_middleware(app):
+        routes = getattr(inner, "routes", None)
         if isinstance(routes, Sequence):
             return routes
-        app = getattr(app, "app", None)
-        if app is None:
-            return None
     return None
+
+
+def _through_middleware(app: Any) -> Iterator[Any]:
+    for _ in range(_MAX_DEPTH):
+        if app is None:
+            return
+        yield app
+        app = getattr(app, "app", None)
 
 
 def mounted_at(scope: Mapping[str, Any]) -> str | None:
@@ -64,14 +76,18 @@ def route_template(scope: Mapping[str, Any], app: Any, root: str | None = None) 
     route = scope.get("route")
     if hasattr(route, "endpoint"):
         template = _template_of(route, scope)
-        if template is None or scope.get("root_path", "") == root:
-            return template
-        prefix = _mounts(scope, routes_of(app), root)
-        return None if prefix is None else prefix + template
-    routes = routes_of(app) if "endpoint" in scope else None
-    if routes is None:  # nothing matched, or nothing is known
-        return None
-    return _search(routes, _path_below(scope, root), scope)
+    elif ROUTE_KEY in scope or _LITESTAR_KEY in scope:
+        template = scope.get(ROUTE_KEY)
+    else:
+        routes = routes_of(app) if "endpoint" in scope else None
+        # Without routes nothing matched, or nothing is known.
+        return None if routes is None else _search(routes, _path_below(scope, root), scope)
+    if _LITESTAR_KEY in scope:
+        template = _by_litestar(scope, template)
+    if template is None or scope.get("root_path", "") == root:
+        return template
+    prefix = _mounts(scope, routes_of(app), root)
+    return None if prefix is None else prefix + template
 
 
 def _template_of(route: Any, scope: Mapping[str, Any]) -> str | None:
@@ -84,8 +100,20 @@ def _template_of(route: Any, scope: Mapping[str, Any]) -> str | None:
     return getattr(route, "path_format", None)
 
 
+def _by_litestar(scope: Mapping[str, Any], below: str | None) -> str | None:
+    """What Litestar routed by; `below` is the template of an app that is mounted in it, where that one tells."""
+    handler = scope["route_handler"]
+    if not getattr(handler, "is_mount", False):
+        return scope[_LITESTAR_KEY]  # type: ignore[no-any-return]
+    mounts = [route for route in scope["litestar_app"].routes if getattr(route, "route_handler", None) is handler]
+    return mounts[0].path_format + (below or _MOUNT_SUFFIX) if len(mounts) == 1 else None
+
+
 def _path_below(scope: Mapping[str, Any], root: str) -> str:
     path: str = scope["path"]
+    mounted: str = scope.get("root_path", "")
+    if not path.startswith(mounted):  # Litestar leaves there what it made of it
+        path = mounted + path
     return path[len(root) :] if root and path.startswith(root) else path
 
 
@@ -117,7 +145,8 @@ def _rest_below(route: Any, path: str) -> str | None:
     """What of `path` a mount passes on, or None where `route` is no mount or does not match."""
     if not hasattr(route, "app") or not str(getattr(route, "path_format", "")).endswith(_MOUNT_SUFFIX):
         return None
-    match = route.path_regex.match(path)
+    regex = getattr(route, "path_regex", None)  # Litestar's routes have none
+    match = None if regex is None else regex.match(path)
     return None if match is None else "/" + match.group("path")
 
 
@@ -151,13 +180,16 @@ def _search(routes: Sequence[Any], path: str, scope: Mapping[str, Any], depth: i
     return None
 
 
-def routes_exactly(routes: Sequence[Any], path: str) -> bool:
+def routes_exactly(app: Any, path: str) -> bool:
     """Whether the app has a route whose template is `path` itself; patterns that merely match it do not count."""
+    routes = routes_of(app)
+    if routes is None:
+        return any(routes_itself(inner, path) for inner in _through_middleware(app))
     for route in _flat(routes):
         rest = _rest_below(route, path)
         if rest is None:
             if getattr(route, "path_format", None) == path:
                 return True
-        elif routes_exactly(routes_of(route.app) or (), rest):
+        elif routes_exactly(route.app, rest):
             return True
     return False

@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
-from obskit._asgi import ASGIApp, Receive, Scope, Send, path_below_root
+from obskit._asgi import SCOPE_KEY, ASGIApp, Receive, Scope, Send, path_below_root
 from obskit._fields import RecurringValues, Value
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
@@ -23,13 +23,11 @@ from obskit.instrumentation._exchange import Exchange
 from obskit.instrumentation._headers import queue_ms, truncated, wanted_headers, without_port
 from obskit.instrumentation._inbound import Inbound
 from obskit.instrumentation._lifespan import Lifecycle, observe_lifespan
-from obskit.instrumentation._route import routes_exactly, routes_of
+from obskit.instrumentation._route import routes_exactly
 from obskit.instrumentation._websocket import Connection
 from obskit.instrumentation.function import leave
 from obskit.operation import Operation
 
-#: In the scope of every request that obskit observes: its operation. What finds one there leaves the request alone.
-SCOPE_KEY = "obskit"
 # The keys by which FastAPI's and Starlette's own telemetry know that a request is observed already.
 _FASTAPI_KEY = "fastapi.telemetry"
 _STARLETTE_KEY = "starlette.opentelemetry"
@@ -202,7 +200,7 @@ class ObservedApp:
         if not self._endpoints.handles(path):
             return False
         try:
-            theirs = routes_exactly(routes_of(self._routed_by) or (), path)
+            theirs = routes_exactly(self._routed_by, path)
         except Exception as error:  # liveness must not depend on the app's routes
             contained("asgi", error)
             theirs = False

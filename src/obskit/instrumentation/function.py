@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Token
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind
 
 from obskit import semconv
-from obskit._pipeline import current_pipeline
+from obskit._pipeline import Pipeline, current_pipeline
 from obskit.exceptions import ConfigError
 from obskit.operation import Operation, current_operation
 
@@ -65,6 +65,28 @@ def end(op: Operation, error: BaseException | None) -> None:
         op.finish(exception=error)
     else:
         op.finish(cancelled=True)
+
+
+async def in_background(
+    pipeline: Pipeline,
+    function: Any,
+    run: Callable[[], Awaitable[Any]],
+    unobserved: Callable[[], Awaitable[Any]] | None = None,
+) -> None:
+    """Run what a framework does after a response, as an INTERNAL operation of the request's trace.
+
+    Args:
+        pipeline: what operations pass through.
+        function: what names it.
+        run: does the work.
+        unobserved: does it where no observed request is served; `run` if not given.
+    """
+    if not pipeline.signals or current_operation().event != semconv.EVENT_HTTP_SERVER:
+        await (unobserved or run)()
+        return
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    with Running(Operation(pipeline, semconv.EVENT_OPERATION, name, SpanKind.INTERNAL, fields={})):
+        await run()
 
 
 class operation:  # noqa: N801  (used as a decorator and in `with`, where the field writes lower case)

@@ -1,70 +1,19 @@
-"""FastAPI and Starlette apps, observed in place.
-
-Both frameworks run code of their own before any middleware, FastAPI its native telemetry; ``add_middleware`` and
-``build_middleware_stack`` are inside of it. Python looks ``__call__`` up on the class, so the app's class is swapped
-for a subclass whose ``__call__`` goes through obskit, and swapped back by the returned function.
-"""
+"""What stands beside obskit in FastAPI and Starlette apps: contrib's middleware, and background tasks."""
 
 from __future__ import annotations
 
 import functools
 import sys
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from opentelemetry.trace import SpanKind
-
-from obskit import semconv
-from obskit._asgi import ASGIApp, Receive, Scope, Send
+from obskit._asgi import SCOPE_KEY, Receive, Scope, Send
 from obskit._pipeline import Pipeline
-from obskit.instrumentation.asgi import SCOPE_KEY
-from obskit.instrumentation.function import Running
-from obskit.operation import Operation, current_operation
+from obskit.instrumentation.function import in_background
 
 _CONTRIB_ASGI = "opentelemetry.instrumentation.asgi"
 _BACKGROUND = "starlette.background"
 _MARK = "__obskit__"
-
-
-def can_instrument(app: Any) -> bool:
-    """Whether `app` is a Starlette app or a subclass's, such as FastAPI."""
-    applications = sys.modules.get("starlette.applications")
-    return applications is not None and isinstance(app, applications.Starlette)
-
-
-def is_instrumented(app: Any) -> bool:
-    """Whether `app` is observed in place already."""
-    return hasattr(type(app), _MARK)
-
-
-def instrument(app: Any, observe: Callable[[ASGIApp], ASGIApp]) -> Callable[[], None]:
-    """Put what `observe` makes of the app around it, in place; routes may still be added.
-
-    Args:
-        app: a Starlette or FastAPI app.
-        observe: makes the observed app from the app's own call.
-
-    Returns:
-        A function that gives the app its class back.
-    """
-    cls = type(app)
-    observed = observe(lambda scope, receive, send: cls.__call__(app, scope, receive, send))
-
-    async def call(_self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        await observed(scope, receive, send)
-
-    mark = object()
-    body = {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__, _MARK: mark}
-    app.__class__ = type(cls.__name__, (cls,), body)
-    seen = weakref.ref(app)  # whoever may undo this keeps no app alive
-
-    def restore() -> None:
-        app = seen()
-        if app is not None and vars(type(app)).get(_MARK) is mark:
-            app.__class__ = cls
-
-    return restore
 
 
 class StandDown:
@@ -122,12 +71,7 @@ def instrument_background(pipeline: Pipeline) -> Callable[[], None] | None:
 
     @functools.wraps(original)
     async def call(task: Any) -> None:
-        if not pipeline.signals or current_operation().event != semconv.EVENT_HTTP_SERVER:
-            await original(task)
-            return
-        name = getattr(task.func, "__qualname__", type(task.func).__qualname__)
-        with Running(Operation(pipeline, semconv.EVENT_OPERATION, name, SpanKind.INTERNAL, fields={})):
-            await bare(task)
+        await in_background(pipeline, task.func, functools.partial(bare, task), functools.partial(original, task))
 
     setattr(call, _MARK, pipeline)
     cls.__call__ = call

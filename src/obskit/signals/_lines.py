@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, format_span_id, format_trace_id, set_span_in_context
 
 from obskit import semconv
-from obskit._exception import Exceptions
+from obskit._exception import Exceptions, is_carried
 from obskit.operation import _OPERATION_KEY, Operation
 from obskit.signals._encoding import MAX_LINE, Redactor, encode, exception_of, readable, text_of
 
@@ -39,8 +39,6 @@ LINE_FIELDS: Final = frozenset(
     }
 )
 _RESOURCE_FIELDS: Final = (semconv.SERVICE_NAME, semconv.SERVICE_VERSION, semconv.DEPLOYMENT_ENVIRONMENT_NAME)
-#: Set on an exception whose stack trace a line has carried, so that the server's own report of it gives way.
-_CARRIED: Final = "_obskit_carried"
 #: Where a context holds the current span: reading it there takes half the time of asking for it.
 (_SPAN_KEY,) = set_span_in_context(INVALID_SPAN, Context())
 _NO_TRACE: Final[dict[str, str]] = {}
@@ -193,12 +191,18 @@ def ids_of(op: Operation) -> dict[str, str]:
     }
 
 
-def mark_carried(error: BaseException) -> None:
-    """Remember, on the exception itself, that a line has carried its stack trace."""
-    vars(error)[_CARRIED] = True
+def is_reported(exc_info: Any, *, beforehand: bool) -> bool:
+    """Whether a canonical line has carried the stack trace of the exception in `exc_info`, or is going to.
 
-
-def is_carried(exc_info: Any) -> bool:
-    """Whether a line has carried the stack trace of the exception in `exc_info` already."""
+    Args:
+        exc_info: an exception or an ``exc_info`` tuple.
+        beforehand: whether each failed request has such a line. Servers report what an app raised once its request
+            has ended, frameworks while they still answer it.
+    """
     error = exception_of(exc_info)
-    return error is not None and _CARRIED in vars(error)
+    if error is None:
+        return False
+    if is_carried(error) or not beforehand:
+        return is_carried(error)
+    op: Any = otel_context.get_current().get(_OPERATION_KEY)
+    return op is not None and not op.ended and op.exception is error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any, Final
 
 from obskit import semconv
 from obskit._guard import contained
 from obskit.signals._encoding import text_of
-from obskit.signals._lines import Lines, is_carried
+from obskit.signals._lines import Lines, is_reported
 
 LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 #: What any record has: what one has beyond it came by `extra`, or by a factory of the team's.
@@ -17,7 +18,9 @@ RECORD_ATTRIBUTES: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, N
 _NOT_EXTRA: Final = RECORD_ATTRIBUTES | {"asctime", "message", "color_message"}
 _ACCESS_LOGGERS: Final = frozenset({"uvicorn.access", "gunicorn.access"})
 _ACCESS_ARGUMENTS: Final = 5
-_SERVER_ERROR_LOGGERS: Final = frozenset({"uvicorn.error", "gunicorn.error"})
+_ERROR_LOGGERS: Final = frozenset({"uvicorn.error", "gunicorn.error", "hypercorn.error", "django.request"})
+# Quart's logger has the name of the app, which logs there too.
+_QUARTS_REPORT: Final = (f"quart{os.sep}app.py", "log_exception")
 
 
 class LineHandler(logging.Handler):
@@ -27,7 +30,8 @@ class LineHandler(logging.Handler):
         lines: where they become lines.
 
     Attributes:
-        access_gives_way: whether the server's access lines are left out, since canonical lines say the same.
+        access_gives_way: whether the server's access lines are left out, and its reports of exceptions that canonical
+            lines carry, since those say the same.
     """
 
     def __init__(self, lines: Lines) -> None:
@@ -54,7 +58,7 @@ class LineHandler(logging.Handler):
         is_access = name in _ACCESS_LOGGERS
         if is_access and self.access_gives_way:
             return
-        if record.exc_info and name in _SERVER_ERROR_LOGGERS and is_carried(record.exc_info):
+        if record.exc_info and _is_report(record) and is_reported(record.exc_info, beforehand=self.access_gives_way):
             return
         message = interpolated(record.msg, record.args)
         fields: dict[Any, Any] = {}
@@ -67,6 +71,12 @@ class LineHandler(logging.Handler):
             fields[semconv.CODE_STACKTRACE] = record.stack_info
         level = LEVELS.get(record.levelno) or text_of(record.levelname).lower()
         self._lines.log(int(record.created * 1e9), level, name, message, fields, record.exc_info)
+
+
+def _is_report(record: logging.LogRecord) -> bool:
+    """Whether a record is what a server or a framework writes of an exception that the app let out."""
+    file, function = _QUARTS_REPORT
+    return record.name in _ERROR_LOGGERS or (record.funcName == function and record.pathname.endswith(file))
 
 
 def interpolated(message: Any, args: Any) -> str:

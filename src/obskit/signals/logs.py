@@ -8,14 +8,16 @@ from typing import Any, Final, Literal, Protocol
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
+from obskit._exception import mark_carried
 from obskit.operation import Operation
-from obskit.signals._lines import Lines, ids_of, mark_carried
+from obskit.signals._lines import Lines, ids_of
 
 RequestLog = Literal["all", "errors", "sampled", "off"]
 
 LOGGER: Final = "obskit.request"
 _MAX_CALLS: Final = 20
 _SERVER_ERROR: Final = 500
+_UPGRADED: Final = 101
 
 
 class Emit(Protocol):
@@ -66,9 +68,12 @@ def _failed(op: Operation) -> bool:
 
 
 def _message(op: Operation) -> str:
+    fields = op.fields
+    if op.event == semconv.EVENT_WEBSOCKET:
+        status = fields.get(semconv.HTTP_RESPONSE_STATUS_CODE, _UPGRADED)
+        return f"{op.name} {op.outcome if status == _UPGRADED else status}"
     if op.event != semconv.EVENT_HTTP_SERVER:
         return f"{op.name} {op.outcome}"
-    fields = op.fields
     status = fields.get(semconv.HTTP_RESPONSE_STATUS_CODE, op.outcome)
     route = fields.get(semconv.HTTP_ROUTE)
     method = fields.get(semconv.HTTP_REQUEST_METHOD, "")
