@@ -7,7 +7,7 @@ STAMP := .venv/.ready
 PIP_QUIET := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test matrix check bench clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,9 @@ demo: $(STAMP)  ## start the shop, put load on it, and answer why p99 is high
 test: $(STAMP)  ## the whole test suite, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing
 
+matrix:  ## the suite on each Python that is installed: 3.11, 3.12, 3.13
+	@./.ci/matrix 3.11 3.12 3.13
+
 check: $(STAMP)  ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -36,4 +39,4 @@ bench: $(STAMP)  ## benchmarks against the peers, beside the budgets
 	@$(BIN)/python -m benchmarks
 
 clean:  ## remove the environment and what runs left behind
-	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .venv-* var .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
