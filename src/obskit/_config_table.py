@@ -237,9 +237,10 @@ class Table:
     redact_allow: tuple[str, ...] = setting((), NAMES, "OBSKIT_REDACT_ALLOW", "Names to leave as they are.")
     clients: tuple[str, ...] | None = setting(
         None,
-        subset("httpx"),
+        subset("httpx", "aio_pika", "asyncpg", "kafka", "psycopg", "pymongo", "redis", "sqlalchemy", "sqlite3"),
         "OBSKIT_CLIENTS",
-        "Outbound libraries to observe, of `httpx`; `none` in the variable, `()` as argument: none of them.",
+        "Libraries whose calls are observed, of `httpx`, `aio_pika`, `asyncpg`, `kafka`, `psycopg`, `pymongo`, "
+        "`redis`, `sqlalchemy` and `sqlite3`; `none` in the variable, `()` as argument: none of them.",
         default_doc="every supported one that is imported",
     )
     live_path: str = setting("/livez", PATH, "OBSKIT_LIVE_PATH", "Liveness; empty: off.", blank=True)

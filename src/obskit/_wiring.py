@@ -33,6 +33,7 @@ from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
 from obskit.instrumentation._clients import Clients
 from obskit.instrumentation._loop import LoopMonitor
+from obskit.instrumentation.databases import Databases
 from obskit.redaction import Redactor
 from obskit.signals import _provider
 from obskit.signals._adopt import LogPipeline, install_logs
@@ -87,6 +88,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     spans = span_queue(config, exporter, redactor)
     metrics = _metrics(config, registry)
     clients = Clients(pipeline, config.clients, propagation.propagator(_of_traces(config.propagators)))
+    databases = Databases(pipeline, config.clients)
     health = Checks()
     undo.callback(health.close)
 
@@ -97,6 +99,8 @@ def _wired(  # noqa: PLR0913  (see wire)
         _propagate(config, undo)
         clients.install()
         undo.callback(clients.restore)
+        databases.install()
+        undo.callback(databases.restore)
     install(pipeline)
     undo.callback(install, Pipeline())
 

@@ -8,7 +8,6 @@ they cannot disagree. The current operation travels in the OpenTelemetry context
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from time import perf_counter_ns, time_ns
 from typing import Any, Literal
@@ -25,12 +24,11 @@ from obskit._exception import qualified_name
 from obskit._fields import Value
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
+from obskit._rollup import LOCK, roll_up
 
 Outcome = Literal["ok", "error", "cancelled"]
 
 _OPERATION_KEY = otel_context.create_key("obskit-operation")
-# Re-entrant: a signal handler, or a logging handler that is told of a name's collision, may accumulate too.
-_ACCUMULATE_LOCK = threading.RLock()
 _EMPTY = Context()
 
 
@@ -53,6 +51,7 @@ class Operation:
         sampled: whether the trace is recorded.
         span: the OpenTelemetry span that projects it, if there is one.
         calls: the finished outbound calls below a local root; only kept where a terminal shows them.
+        queries: how often each query below it was sent; None where none was.
     """
 
     __slots__ = (
@@ -71,6 +70,7 @@ class Operation:
         "name",
         "outcome",
         "parent",
+        "queries",
         "remote",
         "sampled",
         "span",
@@ -102,10 +102,10 @@ class Operation:
         self.links = links
         self.remote = remote
         self.context = otel_context.get_current() if context is None else context
-        parent = self.context.get(_OPERATION_KEY)
+        parent = operation_in(self.context)
         # What is served or consumed stands for itself, also where the caller is in the same process.
         below = kind is not SpanKind.SERVER and kind is not SpanKind.CONSUMER
-        self.parent: Operation | None = parent if below and isinstance(parent, Operation) and not parent.ended else None
+        self.parent: Operation | None = parent if below and parent is not None and not parent.ended else None
         self.duration_ns = 0
         self.outcome: Outcome = "ok"
         self.error_type: str | None = None
@@ -117,6 +117,7 @@ class Operation:
         self.span: Span | None = None
         self.stream = False
         self.calls: list[Operation] | None = None
+        self.queries: dict[str, int] | None = None
         self.start_ns = time_ns()
         self._started = perf_counter_ns()
         for signal in pipeline.signals:
@@ -159,7 +160,7 @@ class Operation:
     def accumulate(self, name: str, amount: float = 1) -> None:
         """Add `amount` to the number in field `name`; see :func:`accumulate`."""
         try:
-            with _ACCUMULATE_LOCK:
+            with LOCK:
                 name = self._pipeline.policy.name_of(name)
                 before = self.fields.get(name, 0)
                 self.annotate({name: before + amount if isinstance(before, (int, float)) else amount})
@@ -191,31 +192,13 @@ class Operation:
         if self.parent is not None and self.kind is SpanKind.CLIENT:
             root = self.root
             if root is not self:  # it has outlived what it was called by
-                self._roll_up(root)
+                roll_up(self, root)
         for signal in self._pipeline.signals:
             try:
                 signal.finish(self)
             except Exception as error:
                 contained(signal.name, error)
         self.context = _EMPTY  # which holds this operation: a cycle would wait for the collector
-
-    def _roll_up(self, root: Operation) -> None:
-        if self.event == semconv.EVENT_HTTP_CLIENT:
-            prefix = semconv.HTTP_CLIENT
-        elif semconv.DB_SYSTEM_NAME in self.fields:
-            prefix = semconv.DB_CLIENT
-        else:
-            return
-        fields = root.fields
-        with _ACCUMULATE_LOCK:
-            for name, amount in (
-                (prefix + semconv.ROLLUP_COUNT, 1),
-                (prefix + semconv.ROLLUP_DURATION_MS, self.duration_ms),
-                (prefix + semconv.ROLLUP_ERRORS, 1 if self.outcome == "error" else 0),
-            ):
-                before = fields.get(name, 0)
-                if isinstance(before, (int, float)):
-                    fields[name] = round(before + amount, 3)
 
 
 class _NoOperation(Operation):
@@ -234,14 +217,21 @@ class _NoOperation(Operation):
         """Do nothing."""
 
 
+def operation_in(context: Context) -> Operation | None:
+    """The innermost operation of a context: that of its span, where others have made only the span current."""
+    op, span = context.get(_OPERATION_KEY), context.get(_SPAN_KEY)
+    if op is None or span is not op.span:  # type: ignore[attr-defined]  # the key is this module's own
+        op = getattr(span, "operation", op)
+    return op if isinstance(op, Operation) else None
+
+
 #: Ended, and without fields.
 NO_OPERATION: Operation = _NoOperation()
 
 
 def current_operation() -> Operation:
     """The innermost operation of the running code, or a no-op that takes fields and forgets them."""
-    op = otel_context.get_current().get(_OPERATION_KEY)
-    return op if isinstance(op, Operation) else NO_OPERATION
+    return operation_in(otel_context.get_current()) or NO_OPERATION
 
 
 def annotate(mapping: Mapping[str, Any] | None = None, /, **fields: Any) -> None:

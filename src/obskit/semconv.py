@@ -25,6 +25,8 @@ CLIENT_ADDRESS: Final = "client.address"
 USER_AGENT_ORIGINAL: Final = "user_agent.original"
 NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
 ERROR_TYPE: Final = "error.type"
+#: `error.type` where something failed and nothing is known of how.
+ERROR_TYPE_OTHER: Final = "_OTHER"
 WEBSOCKET_CLOSE_CODE: Final = "websocket.close_code"
 WEBSOCKET_RECEIVED_COUNT: Final = "websocket.received.count"
 WEBSOCKET_RECEIVED_BYTES: Final = "websocket.received.bytes"
@@ -38,6 +40,16 @@ KNOWN_METHODS: Final = frozenset(
 METHOD_OTHER: Final = "_OTHER"
 #: What stands for METHOD_OTHER in a span's name.
 METHOD_OTHER_SPAN_NAME: Final = "HTTP"
+
+# -- databases and messaging (https://opentelemetry.io/docs/specs/semconv/database/, …/messaging/) ------------------
+DB_NAMESPACE: Final = "db.namespace"
+DB_OPERATION_NAME: Final = "db.operation.name"
+DB_QUERY_TEXT: Final = "db.query.text"
+DB_SYSTEM_NAME: Final = "db.system.name"
+MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
+MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
+NETWORK_PEER_ADDRESS: Final = "network.peer.address"
 
 # -- exceptions ---------------------------------------------------------------------------------------------------
 EXCEPTION_TYPE: Final = "exception.type"
@@ -85,8 +97,9 @@ ROLLUP_COUNT: Final = ".count"
 ROLLUP_DURATION_MS: Final = ".duration_ms"
 ROLLUP_ERRORS: Final = ".errors"
 HTTP_CLIENT: Final = "http.client"
-DB_SYSTEM_NAME: Final = "db.system.name"
 DB_CLIENT: Final = "db.client"
+#: How often the commonest query below an operation was sent, from five times on.
+DB_CLIENT_REPEATED: Final = "db.client.repeated"
 
 #: Names that a user's field cannot take: they carry the line's identity, or what obskit measured itself. A field that
 #: collides is kept under RESERVED_PREFIX + name.
@@ -125,6 +138,7 @@ RESERVED_PREFIX: Final = "fields."
 # -- what an operation is: `event.name` of its canonical line -----------------------------------------------------
 EVENT_HTTP_SERVER: Final = "http.server.request"
 EVENT_HTTP_CLIENT: Final = "http.client.request"
+EVENT_DB_CLIENT: Final = "db.client.operation"
 EVENT_WEBSOCKET: Final = "websocket"
 EVENT_OPERATION: Final = "operation"
 EVENT_MESSAGE: Final = "message.process"
@@ -141,6 +155,7 @@ OUTCOME_CANCELLED: Final = "cancelled"
 METRIC_HTTP_SERVER_DURATION: Final = "http_server_request_duration_seconds"
 METRIC_HTTP_SERVER_ACTIVE: Final = "http_server_active_requests"
 METRIC_HTTP_CLIENT_DURATION: Final = "http_client_request_duration_seconds"
+METRIC_DB_CLIENT_DURATION: Final = "db_client_operation_duration_seconds"
 METRIC_OPERATION_DURATION: Final = "obskit_operation_duration_seconds"
 METRIC_STREAM_DURATION: Final = "obskit_stream_duration_seconds"
 METRIC_WEBSOCKET_DURATION: Final = "obskit_websocket_duration_seconds"
@@ -166,6 +181,9 @@ LABEL_URL_SCHEME: Final = "url_scheme"
 LABEL_ERROR_TYPE: Final = "error_type"
 LABEL_SERVER_ADDRESS: Final = "server_address"
 LABEL_SERVER_PORT: Final = "server_port"
+LABEL_DB_SYSTEM_NAME: Final = "db_system_name"
+LABEL_DB_NAMESPACE: Final = "db_namespace"
+LABEL_DB_OPERATION_NAME: Final = "db_operation_name"
 LABEL_OPERATION_NAME: Final = "operation_name"
 LABEL_OPERATION_KIND: Final = "operation_kind"
 LABEL_OUTCOME: Final = "outcome"

@@ -196,7 +196,10 @@ ROWS = {
         "instrumentation/test_httpx.py::test_calls_roll_up_into_the_operation_above",
         "e2e/test_chain.py::test_calls_are_rolled_up_into_the_line_of_the_request_that_made_them",
     ),
+    "db.client.repeated": ("databases/test_databases.py::test_a_query_that_is_sent_again_and_again_shows_on_the_line",),
     "db.client.count": (
+        "databases/test_databases.py::test_a_call_is_one_client_span_and_rolls_up",
+        "databases/test_databases.py::test_a_call_rolls_up_where_the_trace_is_not_recorded",
         "test_operation_api.py::test_client_operations_of_databases_roll_up_into_the_root",
         "contract/test_handle.py::test_calls_of_databases_are_added_up",
     ),

@@ -15,6 +15,10 @@ ROWS = {
         "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
         "e2e/test_chain.py::test_the_client_metric_counts_the_calls_that_the_lines_tell_of",
     ),
+    "db_client_operation_duration_seconds": (
+        "databases/test_databases.py::test_a_call_is_one_client_span_and_rolls_up",
+        "databases/test_databases.py::test_a_call_that_fails_is_an_error_by_its_exception",
+    ),
     "obskit_operation_duration_seconds": (
         "signals/test_metrics.py::test_any_other_operation_has_name_kind_and_outcome",
         "test_operation_api.py::test_ways_and_endings",

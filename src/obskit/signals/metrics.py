@@ -35,6 +35,12 @@ _HTTP_CLIENT_LABELS = (
     semconv.LABEL_HTTP_RESPONSE_STATUS_CODE,
     semconv.LABEL_ERROR_TYPE,
 )
+_DB_CLIENT_LABELS = (
+    semconv.LABEL_DB_SYSTEM_NAME,
+    semconv.LABEL_DB_NAMESPACE,
+    semconv.LABEL_DB_OPERATION_NAME,
+    semconv.LABEL_ERROR_TYPE,
+)
 _OPERATION_LABELS = (
     semconv.LABEL_OPERATION_NAME,
     semconv.LABEL_OPERATION_KIND,
@@ -49,7 +55,8 @@ _HELP = {
     semconv.METRIC_HTTP_SERVER_DURATION: "Duration of HTTP requests served; of streams, the time to the first byte.",
     semconv.METRIC_HTTP_SERVER_ACTIVE: "HTTP requests being served.",
     semconv.METRIC_HTTP_CLIENT_DURATION: "Duration of HTTP requests sent.",
-    semconv.METRIC_OPERATION_DURATION: "Duration of operations other than HTTP.",
+    semconv.METRIC_DB_CLIENT_DURATION: "Duration of calls to databases and caches.",
+    semconv.METRIC_OPERATION_DURATION: "Duration of operations other than HTTP and databases.",
     semconv.METRIC_STREAM_DURATION: "Duration of streamed HTTP responses, first to last byte of the exchange.",
     semconv.METRIC_WEBSOCKET_DURATION: "Duration of WebSocket connections.",
     semconv.METRIC_WEBSOCKET_ACTIVE: "Open WebSocket connections.",
@@ -96,6 +103,7 @@ class Metrics:
         self._server = self._histogram(semconv.METRIC_HTTP_SERVER_DURATION, server, folding)
         self._stream = self._histogram(semconv.METRIC_STREAM_DURATION, server, folding)
         self._client = self._histogram(semconv.METRIC_HTTP_CLIENT_DURATION, _HTTP_CLIENT_LABELS)
+        self._database = self._histogram(semconv.METRIC_DB_CLIENT_DURATION, _DB_CLIENT_LABELS)
         self._work = self._histogram(
             semconv.METRIC_OPERATION_DURATION, (*_OPERATION_LABELS, *promoted), Folding(steps=_present(promoted))
         )
@@ -121,6 +129,8 @@ class Metrics:
             self._http_server(op)
         elif op.event == semconv.EVENT_HTTP_CLIENT:
             self._http_client(op)
+        elif op.event == semconv.EVENT_DB_CLIENT:
+            self._db_client(op)
         elif op.event == semconv.EVENT_WEBSOCKET:
             self._websocket(op)
         else:
@@ -152,6 +162,17 @@ class Metrics:
         )
         seconds = op.duration_ns / 1e9
         self._client[labels].observe(seconds, _exemplar(op, seconds))
+
+    def _db_client(self, op: Operation) -> None:
+        get: Any = op.fields.get
+        labels = (
+            get(semconv.DB_SYSTEM_NAME, ""),
+            get(semconv.DB_NAMESPACE, ""),
+            get(semconv.DB_OPERATION_NAME, ""),
+            get(semconv.ERROR_TYPE, ""),
+        )
+        seconds = op.duration_ns / 1e9
+        self._database[labels].observe(seconds, _exemplar(op, seconds))
 
     def _websocket(self, op: Operation) -> None:
         self._open_sockets[()].add(-1)
