@@ -34,8 +34,8 @@ DEFAULTS = {
     "enabled": True,
     "traces_exporter": None,
     "metrics_exporter": ("prometheus",),
+    "logs_exporter": "none",
     "otlp_endpoint": None,
-    "otlp_traces_endpoint": None,
     "otlp_headers": {},
     "otlp_headers_file": None,
     "otlp_timeout": 10.0,
@@ -44,10 +44,32 @@ DEFAULTS = {
     "otlp_certificate": None,
     "otlp_client_key": None,
     "otlp_client_certificate": None,
+    **{
+        f"otlp_{signal}_{name}": None
+        for signal in ("traces", "metrics", "logs")
+        for name in (
+            "endpoint",
+            "headers",
+            "timeout",
+            "protocol",
+            "compression",
+            "certificate",
+            "client_key",
+            "client_certificate",
+        )
+    },
     "span_queue_size": 2048,
     "span_batch_size": 512,
     "span_schedule_delay": 5.0,
     "span_export_timeout": 30.0,
+    "log_queue_size": 2048,
+    "log_batch_size": 512,
+    "log_schedule_delay": 1.0,
+    "log_export_timeout": 30.0,
+    "metric_export_interval": 60.0,
+    "metric_export_timeout": 30.0,
+    "metric_temporality": "cumulative",
+    "metric_histograms": "explicit_bucket_histogram",
     "attribute_count_limit": 128,
     "attribute_value_length_limit": 4096,
     "span_event_limit": 128,
@@ -112,8 +134,18 @@ VARIABLES = {
     ),
     "OTEL_METRICS_EXPORTER": (
         "metrics_exporter",
-        [("prometheus", ("prometheus",)), ("none", ("none",)), (" Prometheus ", ("prometheus",))],
-        ["otlp", "console", "prometheus,otlp", "none,prometheus", "prometheus,prometheus", ",", "nope"],
+        [
+            ("prometheus", ("prometheus",)),
+            ("none", ("none",)),
+            (" Prometheus ", ("prometheus",)),
+            ("otlp,console, prometheus", ("otlp", "console", "prometheus")),
+        ],
+        ["none,prometheus", "prometheus,prometheus", ",", "nope", "otlp,nope"],
+    ),
+    "OTEL_LOGS_EXPORTER": (
+        "logs_exporter",
+        [*pairs("otlp", "console", "none"), ("OTLP", "otlp")],
+        ["otlp,console", "nope"],
     ),
     "OTEL_EXPORTER_OTLP_ENDPOINT": (
         "otlp_endpoint",
@@ -129,17 +161,19 @@ VARIABLES = {
             "http://a b",
         ],
     ),
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": (
-        "otlp_traces_endpoint",
-        pairs("http://collector:4318/v1/traces"),
-        ["collector:4318", "http://a\nb"],
-    ),
     **{
-        f"OTEL_EXPORTER_OTLP_{infix}{name}": row
-        for infix in ("", "TRACES_")
+        f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT": (
+            f"otlp_{signal}_endpoint",
+            pairs(f"http://collector:4318/v1/{signal}"),
+            ["collector:4318", "http://a\nb"],
+        )
+        for signal in ("traces", "metrics", "logs")
+    },
+    **{
+        f"OTEL_EXPORTER_OTLP_{infix}{name}": (f"otlp_{infix.lower()}{name.lower()}", *row)
+        for infix in ("", "TRACES_", "METRICS_", "LOGS_")
         for name, row in {
             "HEADERS": (
-                "otlp_headers",
                 [
                     ("Authorization=Basic%20dTpw,x-key=a=b==", {"authorization": "Basic dTpw", "x-key": "a=b=="}),
                     ("a=b c,", {"a": "b c"}),
@@ -155,16 +189,15 @@ VARIABLES = {
                     "a=s3cret%c3%a9",
                 ],
             ),
-            "TIMEOUT": ("otlp_timeout", [("3", 3.0), ("0.5", 0.5)], ["ten", "10000", "0", "-1", "nan", "inf"]),
+            "TIMEOUT": ([("3", 3.0), ("0.5", 0.5)], ["ten", "10000", "0", "-1", "nan", "inf"]),
             "PROTOCOL": (
-                "otlp_protocol",
-                [*pairs("http/protobuf", "http/json"), ("HTTP/JSON", "http/json")],
+                [*pairs("http/protobuf", "http/json", "grpc"), ("HTTP/JSON", "http/json")],
                 ["http", "json", "thrift"],
             ),
-            "COMPRESSION": ("otlp_compression", pairs("gzip", "none"), ["deflate", "zstd"]),
-            "CERTIFICATE": ("otlp_certificate", pairs("/etc/ca.pem"), ["/etc/\udcff"]),
-            "CLIENT_KEY": ("otlp_client_key", pairs("/etc/key.pem"), ["s3cret\udcff"]),
-            "CLIENT_CERTIFICATE": ("otlp_client_certificate", pairs("/etc/client.pem"), ["/etc/\udcff"]),
+            "COMPRESSION": (pairs("gzip", "none"), ["deflate", "zstd"]),
+            "CERTIFICATE": (pairs("/etc/ca.pem"), ["/etc/\udcff"]),
+            "CLIENT_KEY": (pairs("/etc/key.pem"), ["s3cret\udcff"]),
+            "CLIENT_CERTIFICATE": (pairs("/etc/client.pem"), ["/etc/\udcff"]),
         }.items()
     },
     "OBSKIT_OTLP_HEADERS_FILE": ("otlp_headers_file", pairs("/run/secrets/otlp"), ["/run/\udcff"]),
@@ -176,6 +209,22 @@ VARIABLES = {
         ["0", "-5", "5s", "nan", "86400001"],
     ),
     "OTEL_BSP_EXPORT_TIMEOUT": ("span_export_timeout", [("1000", 1.0)], ["0", "-5", "5s", "nan", "inf"]),
+    "OTEL_BLRP_MAX_QUEUE_SIZE": ("log_queue_size", [("600", 600), ("512", 512)], [*NOT_COUNTS, "0"]),
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": ("log_batch_size", [("1", 1), ("2048", 2048)], [*NOT_COUNTS, "0", "2049"]),
+    "OTEL_BLRP_SCHEDULE_DELAY": ("log_schedule_delay", [("200", 0.2)], ["0", "-5", "5s", "nan", "86400001"]),
+    "OTEL_BLRP_EXPORT_TIMEOUT": ("log_export_timeout", [("1000", 1.0)], ["0", "-5", "5s", "nan", "inf"]),
+    "OTEL_METRIC_EXPORT_INTERVAL": ("metric_export_interval", [("200", 0.2)], ["0", "-5", "5s", "nan", "86400001"]),
+    "OTEL_METRIC_EXPORT_TIMEOUT": ("metric_export_timeout", [("1000", 1.0)], ["0", "-5", "5s", "nan", "inf"]),
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": (
+        "metric_temporality",
+        [*pairs("cumulative", "delta", "lowmemory"), ("LowMemory", "lowmemory")],
+        ["gauge", "both"],
+    ),
+    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
+        "metric_histograms",
+        pairs("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+        ["exponential"],
+    ),
     **{
         f"OTEL_{infix}ATTRIBUTE_COUNT_LIMIT": ("attribute_count_limit", [("0", 0), ("64", 64)], NOT_COUNTS)
         for infix in ("", "SPAN_")
@@ -384,16 +433,23 @@ def test_the_newer_name_of_the_environment_wins():
     assert config.environment == "new"
 
 
+@pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
 @pytest.mark.parametrize(
     "name", ["HEADERS", "TIMEOUT", "PROTOCOL", "COMPRESSION", "CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"]
 )
-def test_the_traces_variable_beats_the_general_one(name):
-    general, traces = f"OTEL_EXPORTER_OTLP_{name}", f"OTEL_EXPORTER_OTLP_TRACES_{name}"
-    field, good, _bad = VARIABLES[traces]
+def test_a_signals_variable_beats_the_general_one(signal, name):
+    general, own = f"OTEL_EXPORTER_OTLP_{name}", f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}"
+    _field, good, _bad = VARIABLES[own]
     (first, value), *_ = good
     other = {"HEADERS": "z=z", "TIMEOUT": "7", "PROTOCOL": "http/json", "COMPRESSION": "none"}.get(name, "/other.pem")
-    assert getattr(Config.from_env({general: other, traces: first}), field) == value
-    assert getattr(Config.from_env({general: other, traces: ""}), field) != value
+
+    def seen_by(which, **environ):
+        return getattr(Config.from_env(environ).otlp(which), name.lower())
+
+    assert seen_by(signal, **{general: other, own: first}) == value
+    assert seen_by(signal, **{general: other, own: ""}) != value
+    [another, _] = {"traces", "metrics", "logs"} - {signal}
+    assert seen_by(another, **{own: first}) == seen_by(another)
 
 
 def test_the_span_limits_beat_the_general_ones():
@@ -413,7 +469,7 @@ def test_the_span_limits_beat_the_general_ones():
         ({"OTEL_TRACES_EXPORTER": "otlp"}, "otlp"),
         ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}, "none"),
         ({"OTEL_TRACES_EXPORTER": "console", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "console"),
-        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "none"),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "otlp"),
         ({"OTEL_TRACES_EXPORTER": "console", "OTEL_SDK_DISABLED": "true"}, "none"),
     ],
 )
@@ -432,20 +488,71 @@ def test_where_spans_go(environ, exporter):
     ],
 )
 def test_the_url_of_traces(arguments, url):
-    assert Config(**arguments).traces_url == url
+    assert Config(**arguments).traces_url == Config(**arguments).otlp("traces").url == url
 
 
-@pytest.mark.parametrize("infix", ["", "TRACES_"])
-def test_grpc_warns_once_and_an_argument_overrules_it(infix):
-    variable = f"OTEL_EXPORTER_OTLP_{infix}PROTOCOL"
-    config = Config.from_env({variable: "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317"})
+@pytest.mark.parametrize(
+    ("signal", "arguments", "url"),
+    [
+        ("metrics", {}, "http://localhost:4318/v1/metrics"),
+        ("logs", {"otlp_endpoint": "http://c/base"}, "http://c/base/v1/logs"),
+        ("logs", {"otlp_endpoint": "http://c", "otlp_logs_endpoint": "http://l/here"}, "http://l/here"),
+        ("metrics", {"otlp_endpoint": "http://c", "otlp_logs_endpoint": "http://l/here"}, "http://c/v1/metrics"),
+        ("traces", {"otlp_protocol": "grpc"}, "http://localhost:4317"),
+        ("logs", {"otlp_endpoint": "http://c:4317", "otlp_logs_protocol": "grpc"}, "http://c:4317"),
+        ("metrics", {"otlp_endpoint": "http://c:4317", "otlp_logs_protocol": "grpc"}, "http://c:4317/v1/metrics"),
+    ],
+)
+def test_the_url_of_each_signal(signal, arguments, url):
+    assert Config(**arguments).otlp(signal).url == url
+
+
+@pytest.mark.parametrize(
+    ("environ", "metrics", "logs"),
+    [
+        ({}, (), ()),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}, (), ()),
+        ({"OTEL_METRICS_EXPORTER": "console,otlp", "OTEL_LOGS_EXPORTER": "console"}, ("otlp", "console"), ("console",)),
+        ({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_LOGS_EXPORTER": "otlp"}, (), ("otlp",)),
+        ({"OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "true"}, (), ()),
+    ],
+)
+def test_where_metrics_and_logs_are_pushed(environ, metrics, logs):
+    config = Config.from_env(environ)
+    assert (config.pushes("metrics"), config.pushes("logs")) == (metrics, logs)
+
+
+@pytest.mark.parametrize(
+    ("environ", "signals"),
+    [
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317"}, "traces"),
+        ({"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc", "OTEL_LOGS_EXPORTER": "otlp"}, "logs"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_TRACES_EXPORTER": "otlp",
+                "OTEL_METRICS_EXPORTER": "otlp",
+                "OTEL_LOGS_EXPORTER": "otlp",
+            },
+            "traces and metrics and logs",
+        ),
+    ],
+)
+def test_grpc_that_is_not_installed_is_one_warning_and_no_export(environ, signals, monkeypatch):
+    monkeypatch.setattr("obskit.config.grpc_is_installed", lambda: False)
+    config = Config.from_env(environ)
     [warning] = config.warnings
-    assert variable in warning
+    assert warning.startswith(f"{signals} by grpc needs opentelemetry-exporter-otlp-proto-grpc")
     assert "4318" in warning
-    assert config.span_exporter == "none"
-    overruled = config.overlaid(Config(otlp_protocol="http/protobuf"))
+    assert config.pushes("traces") == config.pushes("metrics") == config.pushes("logs") == ()
+    overruled = config.overlaid(Config(otlp_protocol="http/protobuf", otlp_logs_protocol="http/protobuf"))
     assert overruled.warnings == ()
-    assert overruled.span_exporter == "otlp"
+    assert overruled.pushes(signals.split()[0]) == ("otlp",)
+
+
+def test_grpc_that_nothing_uses_is_no_warning(monkeypatch):
+    monkeypatch.setattr("obskit.config.grpc_is_installed", lambda: False)
+    assert Config.from_env({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}).warnings == ()
 
 
 # -- wrong environments -------------------------------------------------------------------------------------------
@@ -459,10 +566,6 @@ def test_a_variable_of_a_later_release_is_named(variable):
     assert "release" in warning
     assert "s3cret" not in warning
     assert config == Config()
-
-
-def test_no_log_exporter_is_what_this_release_does():
-    assert Config.from_env({"OTEL_LOGS_EXPORTER": "None"}).warnings == ()
 
 
 def test_an_unknown_variable_is_named_with_the_one_that_may_be_meant():
@@ -584,7 +687,7 @@ WRONG = {
     "resource_attributes": ["a=b", {"a": 1}, {"a": None}, {1: "a"}, {"": "a"}, {"service.name": "x"}, [("a", "b")]],
     "enabled": ["true", 1, 0, None],
     "traces_exporter": ["zipkin", ["otlp"], "OTLP"],
-    "metrics_exporter": ["prometheus", ("otlp",), (), ("prometheus", "prometheus"), None, ([],), {"prometheus"}],
+    "metrics_exporter": ["prometheus", ("nope",), (), ("prometheus", "prometheus"), None, ([],), {"prometheus"}],
     "otlp_endpoint": ["collector:4318", 4318, b"http://c"],
     "otlp_headers": [
         "a=s3cret",
@@ -820,7 +923,7 @@ def test_the_reference_names_nothing_else():
     fields = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert sorted(fields) == sorted(SETTINGS)
     variables = set(re.findall(r"\b(?:OBSKIT|OTEL)_[A-Z_]+[A-Z]\b", text))
-    assert variables - VARIABLES.keys() - {"OTEL_BSP"} == RESERVED_VARIABLES
+    assert variables - VARIABLES.keys() - {"OTEL_BSP", "OTEL_BLRP", "OTEL_METRIC_EXPORT"} == RESERVED_VARIABLES
     assert "shared" not in text
 
 

@@ -335,10 +335,11 @@ def test_spans_go_to_the_console_when_asked():
     assert '    "name": "x",' in fresh_process.output(ONE_OPERATION, OTEL_TRACES_EXPORTER="console")
 
 
-def test_grpc_says_what_to_do_and_exports_nothing(capfd):
+def test_grpc_without_its_exporter_says_what_to_do_and_exports_nothing(capfd, monkeypatch):
+    monkeypatch.setattr("obskit.config.grpc_is_installed", lambda: False)
     obs = obskit.init(config=Config(otlp_endpoint="http://127.0.0.1:1", otlp_protocol="grpc"))
     lines = lines_of(capfd, obs)
-    assert [("4318" in line["message"], line["level"]) for line in lines] == [(True, "warning"), (True, "info")]
+    assert [("obskit[grpc]" in line["message"], line["level"]) for line in lines] == [(True, "warning"), (True, "info")]
     with obskit.operation("x"):
         pass
     assert metrics_of(obs)[("obskit_spans_produced_total",)] == 0

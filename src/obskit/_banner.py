@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from obskit._otlp import GRPC_PACKAGE, Signal
 from obskit._version import __version__
 from obskit.config import Config
 
@@ -48,13 +49,15 @@ def banner(config: Config, logs: LogsState, *, clients: Sequence[str], console: 
 
 def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) -> Iterator[tuple[str, str]]:
     if config.enabled:
-        where = "" if foreign == "exports" else _spans_to(config)
+        where = "" if foreign == "exports" else _pushed_to(config, "traces")
         if foreign != "none":
             where = " and ".join(filter(None, ["the tracer provider that was set already", where]))
         if where:
             yield "traces", where
     if "prometheus" in config.metrics_exporter and config.metrics_path:
         yield "metrics", config.metrics_path
+    if metrics_to := _pushed_to(config, "metrics"):
+        yield "metrics", metrics_to
     if logs.effective_mode != "off":
         how = "a terminal" if console else "JSON lines on standard output"
         yield (
@@ -63,6 +66,8 @@ def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) 
             if logs.effective_mode == "replace"
             else f"your own pipeline, stamped ({logs.reason or 'as configured'})",
         )
+    if records_to := _pushed_to(config, "logs"):
+        yield "log records", records_to
     paths = [path for path in (config.live_path, config.ready_path, config.startup_path, config.health_path) if path]
     if paths:
         yield "health", " ".join(paths)
@@ -71,25 +76,25 @@ def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) 
 def _off(config: Config, logs: LogsState, *, foreign: Foreign) -> Iterator[tuple[str, str]]:
     if not config.enabled:
         yield "traces and RED metrics", "OTEL_SDK_DISABLED or enabled=False"
-    elif foreign != "exports" and not _spans_to(config):
+    elif foreign != "exports" and not config.pushes("traces"):
         yield "span export", _why_no_export(config)
     if "prometheus" not in config.metrics_exporter:
-        yield "/metrics", "metrics_exporter is none"
+        yield "/metrics", f"metrics_exporter is {','.join(config.metrics_exporter)}"
     if logs.effective_mode == "off":
         yield "logs", logs.reason or "OBSKIT_LOGS=off"
 
 
-def _spans_to(config: Config) -> str:
-    if config.span_exporter == "otlp":
-        url = urlsplit(config.traces_url)
-        host = (url.hostname or "") + (f":{url.port}" if url.port else "")
-        return f"{url.scheme}://{host}{url.path} ({config.otlp_protocol})"
-    return "standard output" if config.span_exporter == "console" else ""
+def _pushed_to(config: Config, signal: Signal) -> str:
+    otlp = config.otlp(signal)
+    url = urlsplit(otlp.url)
+    host = (url.hostname or "") + (f":{url.port}" if url.port else "")
+    places = {"otlp": f"{url.scheme}://{host}{url.path} ({otlp.protocol})", "console": "standard output"}
+    return " and ".join(places[way] for way in config.pushes(signal))
 
 
 def _why_no_export(config: Config) -> str:
-    if config.otlp_protocol == "grpc":
-        return "this release has no gRPC: use OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf and port 4318"
     if config.traces_exporter == "none":
         return "traces_exporter is none"
+    if config.traces_exporter == "otlp" or config.otlp_endpoint or config.otlp_traces_endpoint:
+        return f"{GRPC_PACKAGE} is not installed: install obskit[grpc], or set http/protobuf and port 4318"
     return "set OTEL_EXPORTER_OTLP_ENDPOINT to switch it on"

@@ -3,6 +3,8 @@
 What a row says is what ``Config`` checks, what the environment is read by, and what the reference documents.
 """
 
+# ruff: noqa: RUF009  (each call declares a field)
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, NAMES, PROMOTED, TR
 from obskit._setting import setting
 
 if TYPE_CHECKING:
+    from obskit._parse import Kind
     from obskit._setting import Setting
 
 Sampler = Literal[
@@ -28,15 +31,33 @@ Sampler = Literal[
 ]
 """The samplers of the specification (https://opentelemetry.io/docs/specs/otel/trace/sdk/#built-in-samplers)."""
 
+Protocol = Literal["http/protobuf", "http/json", "grpc"]
+Compression = Literal["gzip", "none"]
+
 _SAMPLERS = choice(*get_args(Sampler))
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _MILLISECONDS = seconds(unit=0.001, unit_note=" (milliseconds in the variable)")
-_NOT_PUSHED = " (this release does not push metrics)"
 
 
-def _otlp(name: str) -> str:
-    """Name the variable of traces, which wins, and the one of all signals."""
-    return f"OTEL_EXPORTER_OTLP_TRACES_{name} OTEL_EXPORTER_OTLP_{name}"
+_PROTOCOL = choice(*get_args(Protocol))
+_COMPRESSION = choice(*get_args(Compression))
+_TIMEOUT = seconds(maximum=600, unit_note=", not milliseconds")
+
+
+def _otlp(option: str, signal: str = "") -> str:
+    """Name the variable of an option of OTLP, for one signal or for all."""
+    return "_".join(filter(None, ("OTEL_EXPORTER_OTLP", signal.upper(), option.upper())))
+
+
+def _only(signal: str, option: str, kind: Kind) -> Any:
+    """Declare an option of OTLP for one signal; unset, what is given for all signals holds."""
+    doc = f"`otlp_{option}`, for {signal} alone."
+    return setting(None, kind, _otlp(option, signal), doc, default_doc=f"otlp_{option}", hashed=kind is not HEADERS)
+
+
+def _endpoint(signal: str) -> Any:
+    doc = f"The URL that takes {signal}, used as it is; beats the base URL."
+    return setting(None, URL, _otlp("endpoint", signal), doc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -85,22 +106,25 @@ class Table:
     )
     metrics_exporter: tuple[str, ...] = setting(
         ("prometheus",),
-        names_of("prometheus", why=_NOT_PUSHED),
+        names_of("prometheus", "otlp", "console"),
         "OTEL_METRICS_EXPORTER",
-        "How metrics leave: `prometheus` (scraped from `metrics_path`) or `none`.",
+        "How metrics leave, a list: `prometheus` (scraped from `metrics_path`), `otlp` (pushed), `console`; or `none`.",
+    )
+    logs_exporter: Literal["otlp", "console", "none"] = setting(
+        "none",
+        choice("otlp", "console", "none"),
+        "OTEL_LOGS_EXPORTER",
+        "Where log records go beside standard output: `otlp`, `console` or `none`.",
     )
     otlp_endpoint: str | None = setting(
         None,
         URL,
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "The collector's base URL; `/v1/traces` is appended.",
-        default_doc="unset; http://localhost:4318 when traces_exporter is otlp",
-    )
-    otlp_traces_endpoint: str | None = setting(
-        None, URL, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "The URL that takes spans, used as it is; beats the base URL."
+        "The collector's base URL; over HTTP `/v1/traces`, `/v1/metrics` and `/v1/logs` are appended.",
+        default_doc="unset; http://localhost:4318 (4317 for grpc) where an exporter is otlp",
     )
     otlp_headers: Mapping[str, str] = setting(
-        _EMPTY, HEADERS, _otlp("HEADERS"), "Headers of each export: `name=value,name=value`, percent-encoded."
+        _EMPTY, HEADERS, _otlp("headers"), "Headers of each export: `name=value,name=value`, percent-encoded."
     )
     otlp_headers_file: str | None = setting(
         None,
@@ -108,30 +132,47 @@ class Table:
         "OBSKIT_OTLP_HEADERS_FILE",
         "A file of such headers, a mounted secret say; read again as it changes.",
     )
-    otlp_timeout: float = setting(
-        10.0,
-        seconds(maximum=600, unit_note=", not milliseconds"),
-        _otlp("TIMEOUT"),
-        "Seconds that one export may take.",
-    )
-    otlp_protocol: Literal["http/protobuf", "http/json", "grpc"] = setting(
+    otlp_timeout: float = setting(10.0, _TIMEOUT, _otlp("timeout"), "Seconds that one export may take.")
+    otlp_protocol: Protocol = setting(
         "http/protobuf",
-        choice("http/protobuf", "http/json", "grpc"),
-        _otlp("PROTOCOL"),
-        "`http/protobuf` or `http/json`. With `grpc` this release warns and exports no spans.",
+        _PROTOCOL,
+        _otlp("protocol"),
+        "`http/protobuf`, `http/json`, or `grpc`, for which `obskit[grpc]` is to be installed.",
     )
-    otlp_compression: Literal["gzip", "none"] = setting(
-        "gzip", choice("gzip", "none"), _otlp("COMPRESSION"), "`gzip` or `none`."
-    )
+    otlp_compression: Compression = setting("gzip", _COMPRESSION, _otlp("compression"), "`gzip` or `none`.")
     otlp_certificate: str | None = setting(
-        None, TEXT, _otlp("CERTIFICATE"), "PEM file of the authorities to trust.", default_doc="the system's"
+        None, TEXT, _otlp("certificate"), "PEM file of the authorities to trust.", default_doc="the system's"
     )
     otlp_client_key: str | None = setting(
-        None, SECRET, _otlp("CLIENT_KEY"), "PEM file of the private key that obskit shows the collector."
+        None, SECRET, _otlp("client_key"), "PEM file of the private key that obskit shows the collector."
     )
     otlp_client_certificate: str | None = setting(
-        None, TEXT, _otlp("CLIENT_CERTIFICATE"), "PEM file of the certificate that goes with the key."
+        None, TEXT, _otlp("client_certificate"), "PEM file of the certificate that goes with the key."
     )
+    otlp_traces_endpoint: str | None = _endpoint("traces")
+    otlp_traces_headers: Mapping[str, str] | None = _only("traces", "headers", HEADERS)
+    otlp_traces_timeout: float | None = _only("traces", "timeout", _TIMEOUT)
+    otlp_traces_protocol: Protocol | None = _only("traces", "protocol", _PROTOCOL)
+    otlp_traces_compression: Compression | None = _only("traces", "compression", _COMPRESSION)
+    otlp_traces_certificate: str | None = _only("traces", "certificate", TEXT)
+    otlp_traces_client_key: str | None = _only("traces", "client_key", SECRET)
+    otlp_traces_client_certificate: str | None = _only("traces", "client_certificate", TEXT)
+    otlp_metrics_endpoint: str | None = _endpoint("metrics")
+    otlp_metrics_headers: Mapping[str, str] | None = _only("metrics", "headers", HEADERS)
+    otlp_metrics_timeout: float | None = _only("metrics", "timeout", _TIMEOUT)
+    otlp_metrics_protocol: Protocol | None = _only("metrics", "protocol", _PROTOCOL)
+    otlp_metrics_compression: Compression | None = _only("metrics", "compression", _COMPRESSION)
+    otlp_metrics_certificate: str | None = _only("metrics", "certificate", TEXT)
+    otlp_metrics_client_key: str | None = _only("metrics", "client_key", SECRET)
+    otlp_metrics_client_certificate: str | None = _only("metrics", "client_certificate", TEXT)
+    otlp_logs_endpoint: str | None = _endpoint("logs")
+    otlp_logs_headers: Mapping[str, str] | None = _only("logs", "headers", HEADERS)
+    otlp_logs_timeout: float | None = _only("logs", "timeout", _TIMEOUT)
+    otlp_logs_protocol: Protocol | None = _only("logs", "protocol", _PROTOCOL)
+    otlp_logs_compression: Compression | None = _only("logs", "compression", _COMPRESSION)
+    otlp_logs_certificate: str | None = _only("logs", "certificate", TEXT)
+    otlp_logs_client_key: str | None = _only("logs", "client_key", SECRET)
+    otlp_logs_client_certificate: str | None = _only("logs", "client_certificate", TEXT)
     span_queue_size: int = setting(
         2048, count(1), "OTEL_BSP_MAX_QUEUE_SIZE", "Spans that may wait for export; more are dropped and counted."
     )
@@ -149,6 +190,48 @@ class Table:
         _MILLISECONDS,
         "OTEL_BSP_EXPORT_TIMEOUT",
         "Seconds that a batch may take, retries included. The variable is in milliseconds.",
+    )
+    log_queue_size: int = setting(
+        2048,
+        count(1),
+        "OTEL_BLRP_MAX_QUEUE_SIZE",
+        "Log records that may wait for export; more are dropped and counted.",
+    )
+    log_batch_size: int = setting(
+        512,
+        count(1),
+        "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+        "Log records an export; at most `log_queue_size`, to which the default shrinks.",
+    )
+    log_schedule_delay: float = setting(
+        1.0, _MILLISECONDS, "OTEL_BLRP_SCHEDULE_DELAY", "Seconds between exports. The variable is in milliseconds."
+    )
+    log_export_timeout: float = setting(
+        30.0,
+        _MILLISECONDS,
+        "OTEL_BLRP_EXPORT_TIMEOUT",
+        "Seconds that a batch may take, retries included. The variable is in milliseconds.",
+    )
+    metric_export_interval: float = setting(
+        60.0, _MILLISECONDS, "OTEL_METRIC_EXPORT_INTERVAL", "Seconds between pushes. The variable is in milliseconds."
+    )
+    metric_export_timeout: float = setting(
+        30.0,
+        _MILLISECONDS,
+        "OTEL_METRIC_EXPORT_TIMEOUT",
+        "Seconds that a push may take, retries included. The variable is in milliseconds.",
+    )
+    metric_temporality: Literal["cumulative", "delta", "lowmemory"] = setting(
+        "cumulative",
+        choice("cumulative", "delta", "lowmemory"),
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        "What is pushed: sums since the start, `delta` since the last push, or `lowmemory`: deltas of histograms only.",
+    )
+    metric_histograms: Literal["explicit_bucket_histogram", "base2_exponential_bucket_histogram"] = setting(
+        "explicit_bucket_histogram",
+        choice("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "How histograms are pushed; `/metrics` has explicit buckets always.",
     )
     attribute_count_limit: int = setting(
         128,
@@ -176,7 +259,7 @@ class Table:
         "OBSKIT_TRUST_INBOUND",
         "Whose trace context and baggage are taken over: `always`, `never`, or the networks of peers, as CIDRs.",
     )
-    sampler: Sampler = setting(  # noqa: RUF009  (a field specifier)
+    sampler: Sampler = setting(
         "parentbased_always_on",
         _SAMPLERS,
         "OTEL_TRACES_SAMPLER",

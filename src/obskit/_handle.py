@@ -20,6 +20,8 @@ from obskit._sigterm import before_sigterm
 from obskit._thread import in_thread
 from obskit._writer import Writer
 from obskit.config import Config
+from obskit.export._queue import BatchQueue
+from obskit.export.log_records import LogQueue
 from obskit.export.spans import SpanQueue
 from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
@@ -59,6 +61,7 @@ class Obskit:
         pipeline: Pipeline,
         clients: Clients,
         spans: SpanQueue | None,
+        log_records: LogQueue | None,
         writer: Writer,
         logs: LogPipeline,
         loop_monitor: LoopMonitor,
@@ -72,6 +75,7 @@ class Obskit:
         self._pipeline = pipeline
         self._clients = clients
         self._spans = spans
+        self._exports: list[BatchQueue[Any]] = [queue for queue in (spans, log_records) if queue is not None]
         self._writer = writer
         self._logs = logs
         self._loop_monitor = loop_monitor
@@ -144,9 +148,10 @@ class Obskit:
         """
         end = time.monotonic() + timeout
         lost = self._lost()
-        sent = self._spans is None or self._spans.flush(timeout)
+        self._ask_exports()
+        sent = [queue.flush(max(0.0, end - time.monotonic())) for queue in self._exports]
         written = self._writer.flush(max(0.0, end - time.monotonic()))
-        return sent and written and self._lost() == lost
+        return all(sent) and written and self._lost() == lost
 
     def close(self, timeout: float | None = None) -> bool:
         """Send what is queued and restore everything that ``init()`` touched. Later calls do nothing.
@@ -175,13 +180,20 @@ class Obskit:
         self._loop_monitor.stop()
         self._stand_down.restore()
         self._frameworks.restore()
-        sent = self._spans is None or self._spans.close(seconds * (1 - _SHARE_OF_LINES))
+        self._ask_exports()
+        exports_end = end - seconds * _SHARE_OF_LINES
+        sent = [queue.close(max(0.0, exports_end - time.monotonic())) for queue in self._exports]
         self._restore()
         written = self._writer.close(max(seconds * _SHARE_OF_LINES, end - time.monotonic()))
-        return sent and written and self._lost() == lost
+        return all(sent) and written and self._lost() == lost
+
+    def _ask_exports(self) -> None:
+        """Wake all before waiting for the first: one that hangs must not take the others' time."""
+        for queue in self._exports:
+            queue.flush(0.0)
 
     def _lost(self) -> int:
-        tallies = [self._writer.tally] if self._spans is None else [self._writer.tally, self._spans.tally]
+        tallies = [self._writer.tally, *(queue.tally for queue in self._exports)]
         return sum(sum(tally.dropped.values()) for tally in tallies)
 
     def _restore(self) -> None:
@@ -274,8 +286,8 @@ class Obskit:
 
     def _leave(self) -> None:
         self._endpoints.stopping()
-        if self._spans is not None:
-            self._spans.export_through()
+        for queue in self._exports:
+            queue.export_through()
         self._writer.write_through()
 
     def stopping(self) -> None:
@@ -288,14 +300,11 @@ class Obskit:
             await in_thread(self.flush, self._seconds_left())
         except RuntimeError:  # the loop is not asyncio's, or there is no thread to be had
             self.flush(self._seconds_left())
-        left = 0 if self._spans is None else self._spans.tally.queued
         # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by.
-        if self._spans is not None and left:
-            logging.getLogger("obskit").warning(
-                "spans not exported within shutdown_seconds, and lost if the process ends now: %d%s",
-                left,
-                self._spans.trouble(),
-            )
+        for queue in self._exports:
+            if left := queue.tally.queued:
+                what = f"{queue.items} not exported within shutdown_seconds, and lost if the process ends now"
+                logging.getLogger("obskit").warning("%s: %d%s", what, left, queue.trouble())
         self._writer.write_through()
 
 

@@ -28,7 +28,6 @@ RESERVED_VARIABLES = frozenset(
         "OBSKIT_PROPAGATE_TO",
         "OBSKIT_SERVER_SPANS",
         "OBSKIT_WORKER_GROUP",
-        "OTEL_LOGS_EXPORTER",
     }
 )
 _SHOWN_CHARACTERS = 80
@@ -96,12 +95,13 @@ def setting(  # noqa: PLR0913  (the columns of the table)
     *,
     default_doc: str = "",
     blank: bool = False,
+    hashed: bool = True,
 ) -> T:
     """Declare a field of a dataclass that carries its :class:`Setting`; `variables` stand between spaces."""
     entry = Setting(default, kind, tuple(variables.split()), doc, default_doc, blank)
     if isinstance(default, Mapping):
         return field(default_factory=lambda: default, hash=False, metadata={"setting": entry})
-    return field(default=default, metadata={"setting": entry})
+    return field(default=default, hash=None if hashed else False, metadata={"setting": entry})
 
 
 def read(settings: Mapping[str, Setting], environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
@@ -145,8 +145,7 @@ def _unread(settings: Mapping[str, Setting], texts: Mapping[str, str]) -> Iterat
         if not text or name in known:
             continue
         if name in RESERVED_VARIABLES:
-            if (name, text.lower()) != ("OTEL_LOGS_EXPORTER", "none"):
-                yield Problem((name,), f"{name} is ignored: this release does not know it yet")
+            yield Problem((name,), f"{name} is ignored: this release does not know it yet")
         elif name.startswith("OBSKIT_"):
             shown = name[:_SHOWN_CHARACTERS]
             close = difflib.get_close_matches(shown, known, n=1)

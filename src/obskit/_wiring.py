@@ -24,9 +24,10 @@ from obskit._pipeline import Pipeline, install
 from obskit._tally import Tally
 from obskit._writer import Writer
 from obskit.config import Config
-from obskit.export._build import span_queue
+from obskit.export._build import log_queue, span_queue
 from obskit.export._exporter import REASONS, Exporter
 from obskit.export.exposition import exposition
+from obskit.export.log_records import LogQueue
 from obskit.export.spans import SpanQueue
 from obskit.export.writer import LineWriter
 from obskit.health.checks import Checks
@@ -84,7 +85,8 @@ def _wired(  # noqa: PLR0913  (see wire)
     pipeline = Pipeline(policy=policy)
     registry = CollectorRegistry()
 
-    logs = _logs(config, resource, writer, redactor, undo)
+    log_records = log_queue(config, resource)
+    logs = _logs(config, resource, writer, redactor, log_records, undo)
     spans = span_queue(config, exporter, redactor)
     metrics = _metrics(config, registry)
     clients = Clients(pipeline, config.clients, propagation.propagator(_of_traces(config.propagators)))
@@ -104,7 +106,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     install(pipeline)
     undo.callback(install, Pipeline())
 
-    _internals(registry, resource, spans, writer, pipeline, metrics, health)
+    _internals(registry, resource, spans, log_records, writer, pipeline, metrics, health)
     handle = Obskit(
         config=config,
         asked_for=wanted,
@@ -115,6 +117,7 @@ def _wired(  # noqa: PLR0913  (see wire)
         pipeline=pipeline,
         clients=clients,
         spans=spans,
+        log_records=log_records,
         writer=writer,
         logs=logs,
         loop_monitor=LoopMonitor(EventLoopLag(registry).observe),
@@ -125,7 +128,14 @@ def _wired(  # noqa: PLR0913  (see wire)
     return handle
 
 
-def _logs(config: Config, resource: Resource, writer: Writer, redactor: Redactor, undo: ExitStack) -> LogPipeline:
+def _logs(  # noqa: PLR0913  (the parts that a line passes)
+    config: Config,
+    resource: Resource,
+    writer: Writer,
+    redactor: Redactor,
+    log_records: LogQueue | None,
+    undo: ExitStack,
+) -> LogPipeline:
     logs = install_logs(
         writer,
         redactor,
@@ -135,6 +145,7 @@ def _logs(config: Config, resource: Resource, writer: Writer, redactor: Redactor
         request_log=config.request_log,
         encoder=encoder(config.log_profile, config.gcp_project),
         resource={name: str(value) for name, value in resource.attributes.items()},
+        records=None if log_records is None else log_records.add,
     )
     undo.callback(logs.restore)
     return logs
@@ -153,6 +164,7 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
     registry: CollectorRegistry,
     resource: Resource,
     spans: SpanQueue | None,
+    log_records: LogQueue | None,
     writer: Writer,
     pipeline: Pipeline,
     metrics: Metrics,
@@ -163,6 +175,7 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
         resource=resource.attributes,
         spans=spans.tally if spans else Tally(REASONS),
         log_lines=writer.tally,
+        log_records=log_records.tally if log_records else Tally(REASONS),
         log_bytes=lambda: writer.bytes_written,
         dropped_fields=lambda: pipeline.dropped_fields,
         series_counts=metrics.series_counts,

@@ -10,17 +10,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from obskit._config_table import PATHS, SETTINGS, Table
+from obskit._otlp import GRPC_PACKAGE, SIGNALS, Otlp, Signal, grpc_is_installed, otlp_of
 from obskit._setting import Problem, read
 from obskit.exceptions import ConfigError
-
-_COLLECTOR = "http://localhost:4318"
-_GRPC = (
-    "otlp_protocol (OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, OTEL_EXPORTER_OTLP_PROTOCOL) is grpc, but this release exports "
-    "over HTTP only, so no spans leave the process: set http/protobuf, and the collector's HTTP port, 4318"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -61,8 +55,9 @@ class Config(Table):
         problems += [problem.sentence for problem in _conflicts({n: values[n] for n in values.keys() & self.given})]
         if problems:
             raise ConfigError(problems)
-        if "span_batch_size" not in self.given:
-            values["span_batch_size"] = min(values["span_batch_size"], values["span_queue_size"])
+        for kind in ("span", "log"):
+            if f"{kind}_batch_size" not in self.given:
+                values[f"{kind}_batch_size"] = min(values[f"{kind}_batch_size"], values[f"{kind}_queue_size"])
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -102,23 +97,41 @@ class Config(Table):
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the environment: sentences that name the variable, the fault and the default used."""
         sentences = tuple(problem.sentence for problem in self._problems)
-        return (*sentences, _GRPC) if self.otlp_protocol == "grpc" else sentences
+        unable = " and ".join(signal for signal in SIGNALS if self._lacks_grpc(signal))
+        return (*sentences, _no_grpc(unable)) if unable else sentences
+
+    def _chosen(self, signal: Signal) -> tuple[str, ...]:
+        """What is asked for, where OTLP is on by its endpoint alone too."""
+        if signal == "metrics":
+            return self.metrics_exporter
+        if signal == "logs":
+            return (self.logs_exporter,)
+        return (self.traces_exporter or ("otlp" if self.otlp_endpoint or self.otlp_traces_endpoint else "none"),)
+
+    def _lacks_grpc(self, signal: Signal) -> bool:
+        return "otlp" in self._chosen(signal) and self.otlp(signal).protocol == "grpc" and not grpc_is_installed()
+
+    def pushes(self, signal: Signal) -> tuple[Literal["otlp", "console"], ...]:
+        """Where a signal is pushed to once everything is weighed: exporter, endpoints, protocol, ``enabled``."""
+        if not self.enabled:
+            return ()
+        lacks_grpc = self._lacks_grpc(signal)
+        ways: tuple[Literal["otlp", "console"], ...] = ("otlp", "console")
+        return tuple(way for way in ways if way in self._chosen(signal) and not (way == "otlp" and lacks_grpc))
 
     @property
     def span_exporter(self) -> Literal["otlp", "console", "none"]:
-        """Where spans go once everything is weighed: the exporter, the endpoints, the protocol, ``enabled``."""
-        endpoint = self.otlp_endpoint or self.otlp_traces_endpoint
-        chosen = self.traces_exporter or ("otlp" if endpoint else "none")
-        unable = chosen == "otlp" and self.otlp_protocol == "grpc"
-        return "none" if unable or not self.enabled else chosen
+        """Where spans go once everything is weighed."""
+        return next(iter(self.pushes("traces")), "none")
+
+    def otlp(self, signal: Signal) -> Otlp:
+        """OTLP for ``traces``, ``metrics`` or ``logs``: its own options where they are given, else those of all."""
+        return otlp_of(self, signal)
 
     @property
     def traces_url(self) -> str:
-        """The URL that takes spans (https://opentelemetry.io/docs/specs/otel/protocol/exporter/#endpoint-urls-for-otlphttp)."""
-        if self.otlp_traces_endpoint:
-            return self.otlp_traces_endpoint
-        base = urlsplit(self.otlp_endpoint or _COLLECTOR)
-        return base._replace(path=base.path.rstrip("/") + "/v1/traces").geturl()
+        """The URL that takes spans."""
+        return self.otlp("traces").url
 
     def differences(self, other: Config) -> list[str]:
         """Return one sentence for each field in which `other` differs; secrets are not shown."""
@@ -139,10 +152,11 @@ class Config(Table):
 def _conflicts(given: Mapping[str, Any]) -> list[Problem]:
     """Find values, right each by itself, that cannot stand together or beside a default."""
     found = []
-    batch, queue = given.get("span_batch_size", 1), given.get("span_queue_size", SETTINGS["span_queue_size"].default)
-    if batch > queue:
-        sentence = f"span_batch_size={batch} must be at most span_queue_size={queue}"
-        found.append(Problem(("span_batch_size", "span_queue_size"), sentence))
+    for of_batch, of_queue in (("span_batch_size", "span_queue_size"), ("log_batch_size", "log_queue_size")):
+        batch, queue = given.get(of_batch, 1), given.get(of_queue, SETTINGS[of_queue].default)
+        if batch > queue:
+            sentence = f"{of_batch}={batch} must be at most {of_queue}={queue}"
+            found.append(Problem((of_batch, of_queue), sentence))
     routes = defaultdict(list)
     for name in PATHS:
         routes[given.get(name, SETTINGS[name].default)].append(name)
@@ -151,3 +165,10 @@ def _conflicts(given: Mapping[str, Any]) -> list[Problem]:
             sentence = f"{' and '.join(names)} must differ, but are {SETTINGS[names[0]].shown(path)}"
             found.append(Problem(tuple(names), sentence))
     return found
+
+
+def _no_grpc(signals: str) -> str:
+    return (
+        f"{signals} by grpc needs {GRPC_PACKAGE}, which is not installed, so nothing of it leaves the process: "
+        "install obskit[grpc], or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf and the collector's HTTP port, 4318"
+    )

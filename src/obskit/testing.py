@@ -117,7 +117,14 @@ def capture(
     """
     writer, exporter = _MemoryWriter(), _MemoryExporter()
     captured = Captured(writer, exporter)
-    wanted = replace(config or Config(), log_format="json", service_name=(config and config.service_name) or "test")
+    asked = config or Config()
+    wanted = replace(
+        asked,
+        log_format="json",
+        service_name=asked.service_name or "test",
+        logs_exporter="none",
+        metrics_exporter=tuple(name for name in asked.metrics_exporter if name == "prometheus") or ("none",),
+    )
     caller = sys._getframe(2)  # noqa: SLF001  (contextmanager stands between)
     place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
     captured.obs = _init.start(wanted, app, place, checks or {}, writer=writer, exporter=exporter, exclusive=True)

@@ -120,12 +120,15 @@ def test_process_metrics_show_also_where_the_default_registry_has_lost_them():
 
 def test_each_reason_is_there_from_the_start(environment):
     table = METRICS.read_text().partition("## Reasons")[2].partition("## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", table, re.MULTILINE)
-    documented = {what: {name for name, of in rows if of in (what, "both")} for what in ("spans", "lines")}
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", table, re.MULTILINE)
+    metrics = {"spans": "obskit_spans", "lines": "obskit_log_lines", "records": "obskit_log_records"}
+    documented = {what: {name for name, of in rows if of == "all" or what in of.split(", ")} for what in metrics}
     obs = obskit.init(service_name="s", config=Config(otlp_endpoint="http://127.0.0.1:1"))
     samples = [sample for family in obs.registry.collect() for sample in family.samples]
-    for what, metric in (("spans", "obskit_spans_dropped_total"), ("lines", "obskit_log_lines_dropped_total")):
-        found = {sample.labels["reason"]: sample.value for sample in samples if sample.name == metric}
+    for what, metric in metrics.items():
+        found = {
+            sample.labels["reason"]: sample.value for sample in samples if sample.name == f"{metric}_dropped_total"
+        }
         assert found == dict.fromkeys(documented[what], 0)
         assert len(found) >= 5
 

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -41,6 +42,31 @@ class Request:
         message = ExportTraceServiceRequest.FromString(self.body)
         return [span.name for r in message.resource_spans for s in r.scope_spans for span in s.spans]
 
+    @property
+    def records(self):
+        """(record, scope's name, resource's attributes) of each log record; in protobuf."""
+        message = ExportLogsServiceRequest.FromString(self.body)
+        return [
+            (record, s.scope.name, attributes_of(r.resource.attributes))
+            for r in message.resource_logs
+            for s in r.scope_logs
+            for record in s.log_records
+        ]
+
+
+def attributes_of(pairs):
+    """Key-value pairs of a decoded message as a dict of Python's values."""
+    return {pair.key: value_of(pair.value) for pair in pairs}
+
+
+def value_of(value):
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [value_of(each) for each in value.array_value.values]
+    if kind == "kvlist_value":
+        return attributes_of(value.kvlist_value.values)
+    return None if kind is None else getattr(value, kind)
+
 
 @dataclass
 class Collector:
@@ -62,6 +88,10 @@ class Collector:
     @property
     def names(self):
         return [name for request in self.requests for name in request.names]
+
+    @property
+    def records(self):
+        return [each for request in self.requests if request.path == "/v1/logs" for each in request.records]
 
 
 def start_collector(wrap=None):

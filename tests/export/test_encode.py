@@ -1,13 +1,10 @@
 """The encoders against the official one, for every span that it can encode, and beyond it."""
 
-import base64
 import enum
 import math
 from types import SimpleNamespace
 
-import orjson
 import pytest
-from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
@@ -21,8 +18,9 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.span import TraceState
+from otlp_json import parse_json
 
-from obskit.export import _encode_protobuf
+from obskit.export import _encode_protobuf, _values_protobuf
 from obskit.export._encode_json import encode_json
 from obskit.export._encode_protobuf import encode_protobuf
 
@@ -119,23 +117,6 @@ def from_json(spans):
     encoded = encode_json(spans)
     assert encoded.dropped == 0
     return parse_json(encoded.body)
-
-
-def parse_json(body):
-    """OTLP/JSON as protobuf's own mapping reads it: bytes fields in base64, which OTLP writes in hex."""
-
-    def base64_ids(value):
-        if isinstance(value, list):
-            return [base64_ids(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        ids = {"traceId", "spanId", "parentSpanId"}
-        return {
-            key: base64.b64encode(bytes.fromhex(item)).decode() if key in ids else base64_ids(item)
-            for key, item in value.items()
-        }
-
-    return json_format.ParseDict(base64_ids(orjson.loads(body)), ExportTraceServiceRequest())
 
 
 def comparable(message):
@@ -313,12 +294,12 @@ def test_the_caches_stay_bounded():
         )
     big = "x" * 1000
     encode_protobuf([ReadableSpan(big, context, resource=resource, attributes={big: "v", "big": big})])
-    encoder = _encode_protobuf
-    assert 0 < len(encoder._names) <= 1024
+    encoder = _values_protobuf
+    assert 0 < len(_encode_protobuf._names) <= 1024
     assert 0 < len(encoder._keys) <= 1024
     assert 0 < len(encoder._key_values) <= 256
     assert max(map(len, encoder._key_values.values())) <= 64
-    kept = [*encoder._names.values(), *encoder._keys.values()]
+    kept = [*_encode_protobuf._names.values(), *encoder._keys.values()]
     kept += [encoded for values in encoder._key_values.values() for encoded in values.values()]
     assert max(map(len, kept)) <= 128
 
@@ -340,7 +321,7 @@ def test_every_length_of_key_and_value(read):
 def test_what_is_remembered_is_what_was_encoded():
     spans = [span_with(attributes={"k": value, "other": value}) for value in ("a", "b", "a", 1, 2, 1, *range(200))] * 2
     assert from_protobuf(spans) == encode_spans(spans)
-    assert 0 < len(_encode_protobuf._key_values["k"]) <= 64
+    assert 0 < len(_values_protobuf._key_values["k"]) <= 64
 
 
 def test_nothing_is_an_empty_request():

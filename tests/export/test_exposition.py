@@ -193,6 +193,7 @@ def test_internals_are_valid_in_both_formats(registry):
         resource={"service.name": "or\nders\ud800"},
         spans=Tally(["timeout"]),
         log_lines=Tally(["pipe_full"]),
+        log_records=Tally(["unreachable"]),
         log_bytes=lambda: 1,
         dropped_fields=lambda: 2,
         series_counts=metrics.series_counts,

@@ -218,6 +218,14 @@ ROWS = {
     "Config.differences(other)": (CALL, "test_config.py::test_differences_are_sentences"),
     "Config.span_exporter": ("test_config.py::test_where_spans_go",),
     "Config.traces_url": ("test_config.py::test_the_url_of_traces",),
+    "Config.otlp(signal)": (
+        "test_config.py::test_the_url_of_each_signal",
+        "test_config.py::test_a_signals_variable_beats_the_general_one",
+    ),
+    "Config.pushes(signal)": (
+        "test_config.py::test_where_metrics_and_logs_are_pushed",
+        "test_config.py::test_where_spans_go",
+    ),
     "ObskitError": ("test_guard.py::test_the_exceptions_name_every_problem",),
     "ConfigError": (
         "test_guard.py::test_the_exceptions_name_every_problem",

@@ -12,6 +12,11 @@ PATHS = (
     "test_init.py::test_a_path_that_the_app_routes_itself_is_left_to_it_with_one_warning",
     "test_config.py::test_paths_that_meet_fall_back",
 )
+OF_EACH_SIGNAL = (
+    "test_config.py::test_a_signals_variable_beats_the_general_one",
+    "test_config.py::test_the_url_of_each_signal",
+)
+_OPTIONS = "endpoint headers timeout protocol compression certificate client_key client_certificate"
 
 ROWS = {
     "service_name": (
@@ -60,8 +65,14 @@ ROWS = {
         "test_config.py::test_the_url_of_traces",
         "contract/test_configured_export.py::test_the_endpoint_is_a_base_url",
     ),
+    **{
+        f"otlp_{signal}_{option}": (*READ, *OF_EACH_SIGNAL)
+        for signal in ("traces", "metrics", "logs")
+        for option in _OPTIONS.split()
+    },
     "otlp_traces_endpoint": (
         *READ,
+        *OF_EACH_SIGNAL,
         "test_config.py::test_the_url_of_traces",
         "contract/test_configured_export.py::test_the_endpoint_of_traces_is_used_as_it_is_and_beats_the_base",
     ),
@@ -75,8 +86,12 @@ ROWS = {
     "otlp_protocol": (
         *READ,
         "contract/test_configured_export.py::test_the_protocol",
-        "test_config.py::test_grpc_warns_once_and_an_argument_overrules_it",
-        "test_init.py::test_grpc_says_what_to_do_and_exports_nothing",
+        "contract/test_otlp_logs.py::test_the_encoder_of_json_is_used_where_it_is_asked_for",
+        "export/test_grpc.py::test_spans_and_log_records_arrive",
+        "export/test_grpc.py::test_close_keeps_its_deadline_whatever_the_collector_does",
+        "export/test_grpc.py::test_a_process_without_the_package_runs_and_says_what_to_install",
+        "test_config.py::test_grpc_that_is_not_installed_is_one_warning_and_no_export",
+        "test_init.py::test_grpc_without_its_exporter_says_what_to_do_and_exports_nothing",
     ),
     "otlp_compression": (*READ, "contract/test_configured_export.py::test_the_compression"),
     "otlp_certificate": (
@@ -92,6 +107,23 @@ ROWS = {
         *READ,
         "contract/test_configured_export.py::test_a_collector_that_asks_for_a_certificate_gets_it",
     ),
+    "logs_exporter": (
+        *READ,
+        "test_config.py::test_where_metrics_and_logs_are_pushed",
+        "contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",
+        "contract/test_otlp_logs.py::test_nothing_is_sent_unless_it_is_asked_for",
+        "contract/test_otlp_logs.py::test_disabled_nothing_is_sent",
+        "contract/test_otlp_logs.py::test_the_teams_own_pipeline_stays_and_its_records_are_sent",
+        "contract/test_otlp_logs.py::test_records_are_shown_on_the_console_when_asked",
+    ),
+    "log_queue_size": (*READ, "export/test_log_records.py::test_what_does_not_fit_is_dropped_and_counted"),
+    "log_batch_size": (*READ, "contract/test_otlp_logs.py::test_batches_are_as_configured"),
+    "log_schedule_delay": (*READ, "contract/test_otlp_logs.py::test_batches_are_as_configured"),
+    "log_export_timeout": (*READ, "export/test_grpc.py::test_export_gives_up_at_its_deadline"),
+    "metric_export_interval": READ,
+    "metric_export_timeout": READ,
+    "metric_temporality": READ,
+    "metric_histograms": READ,
     "span_queue_size": (*READ, "contract/test_configured_export.py::test_a_queue_that_is_full_drops_and_counts"),
     "span_batch_size": (
         *READ,

@@ -238,4 +238,29 @@ ROWS = {
         "signals/test_adopt.py::test_structlog_configured_already_means_stamp",
     ),
     "off": ("signals/test_adopt.py::test_off", "contract/test_configured_effects.py::test_the_mode_of_logs"),
+    "time_unix_nano": (
+        "export/test_log_records.py::test_what_stands_in_fields_of_its_own_is_no_attribute",
+        "contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",
+    ),
+    "severity_number": (
+        "export/test_log_records.py::test_severity",
+        "contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",
+    ),
+    "severity_text": (
+        "export/test_log_records.py::test_severity",
+        "contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",
+    ),
+    "body": (
+        "export/test_log_records.py::test_a_stack_trace_is_kept_whole_and_a_message_is_bounded",
+        "contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",
+    ),
+    "scope": ("contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",),
+    "event_name": ("contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",),
+    "trace context": ("contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",),
+    "attributes": (
+        "export/test_log_records.py::test_attributes_are_bounded_and_what_is_dropped_is_said",
+        "export/test_log_records.py::test_both_encodings_equal_the_official_encoder",
+        "contract/test_otlp_logs.py::test_each_line_is_a_record_with_the_same_facts",
+        "contract/test_otlp_logs.py::test_an_exception_is_attributes_of_its_record",
+    ),
 }

@@ -76,6 +76,18 @@ ROWS = {
         "contract/test_handle.py::test_each_reason_is_there_from_the_start",
         "e2e/test_faults.py::test_a_standard_output_whose_reader_has_gone",
     ),
+    "obskit_log_records_produced_total": (
+        "signals/test_metrics.py::test_what_became_of_spans_and_lines_is_read_at_the_scrape",
+        "contract/test_otlp_logs.py::test_a_collector_that_is_gone_costs_its_records_and_no_more_than_the_deadline",
+    ),
+    "obskit_log_records_exported_total": (
+        "signals/test_metrics.py::test_what_became_of_spans_and_lines_is_read_at_the_scrape",
+        "contract/test_otlp_logs.py::test_a_collector_that_is_gone_costs_its_records_and_no_more_than_the_deadline",
+    ),
+    "obskit_log_records_dropped_total": (
+        "signals/test_metrics.py::test_what_became_of_spans_and_lines_is_read_at_the_scrape",
+        "contract/test_otlp_logs.py::test_a_collector_that_is_gone_costs_its_records_and_no_more_than_the_deadline",
+    ),
     "obskit_log_bytes_total": (
         "signals/test_metrics.py::test_what_became_of_spans_and_lines_is_read_at_the_scrape",
         "contract/test_handle.py::test_lines_and_their_bytes_are_counted_as_they_are_written",

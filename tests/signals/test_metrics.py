@@ -350,12 +350,13 @@ class Check:
         self.duration_seconds = duration_seconds
 
 
-def internals(registry, *, spans=None, lines=None, checks=(), resource=None):
+def internals(registry, *, spans=None, lines=None, records=None, checks=(), resource=None):
     return Internals(
         registry=registry,
         resource=resource or {"service.name": "orders"},
         spans=spans or Tally(["queue_full", "timeout"]),
         log_lines=lines or Tally(["pipe_full"]),
+        log_records=records or Tally(["unreachable"]),
         log_bytes=lambda: 321,
         dropped_fields=lambda: 7,
         series_counts=lambda: {"a_seconds": 5},
@@ -366,12 +367,13 @@ def internals(registry, *, spans=None, lines=None, checks=(), resource=None):
 def test_every_counter_is_there_from_the_start_at_zero(registry):
     internals(registry)
     get = registry.get_sample_value
-    for item in ("spans", "log_lines"):
+    for item in ("spans", "log_lines", "log_records"):
         assert get(f"obskit_{item}_produced_total") == 0
         assert get(f"obskit_{item}_exported_total") == 0
     assert get("obskit_spans_dropped_total", {"reason": "queue_full"}) == 0
     assert get("obskit_spans_dropped_total", {"reason": "timeout"}) == 0
     assert get("obskit_log_lines_dropped_total", {"reason": "pipe_full"}) == 0
+    assert get("obskit_log_records_dropped_total", {"reason": "unreachable"}) == 0
     sources = "".join(path.read_text() for path in Path(obskit.__file__).parent.rglob("*.py"))
     components = {"traces", "metrics", "logs", *re.findall(r'contained\("(\w+)"', sources)}
     assert len(components) > 8
@@ -380,8 +382,8 @@ def test_every_counter_is_there_from_the_start_at_zero(registry):
 
 
 def test_what_became_of_spans_and_lines_is_read_at_the_scrape(registry):
-    spans, lines = Tally(["timeout"]), Tally(["pipe_full"])
-    internals(registry, spans=spans, lines=lines)
+    spans, lines, records = Tally(["timeout"]), Tally(["pipe_full"]), Tally(["unreachable"])
+    internals(registry, spans=spans, lines=lines, records=records)
     spans.produced, spans.exported, spans.dropped["timeout"] = 9, 5, 3
     lines.produced, lines.exported, lines.dropped["pipe_full"] = 4, 3, 1
     get = registry.get_sample_value
@@ -391,6 +393,10 @@ def test_what_became_of_spans_and_lines_is_read_at_the_scrape(registry):
     assert get("obskit_log_lines_produced_total") == 4
     assert get("obskit_log_lines_exported_total") == 3
     assert get("obskit_log_lines_dropped_total", {"reason": "pipe_full"}) == 1
+    records.produced, records.exported, records.dropped["unreachable"] = 7, 4, 2
+    assert get("obskit_log_records_produced_total") == 7
+    assert get("obskit_log_records_exported_total") == 4
+    assert get("obskit_log_records_dropped_total", {"reason": "unreachable"}) == 2
     assert get("obskit_log_bytes_total") == 321
     assert get("obskit_fields_dropped_total") == 7
     assert get("obskit_metric_series", {"metric": "a_seconds"}) == 5

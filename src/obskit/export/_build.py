@@ -1,25 +1,37 @@
-"""The way out that a configuration asks for."""
+"""The ways out that a configuration asks for."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib
 import logging
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
+from obskit._otlp import Otlp, Signal
 from obskit.config import Config
 from obskit.exceptions import ConfigError
-from obskit.export._encodings import SPANS
+from obskit.export._encodings import LOG_RECORDS, SPANS, Encoding
 from obskit.export._exporter import Exporter, SdkExporter
 from obskit.export._redacted import Redact
+from obskit.export.log_records import LogQueue
 from obskit.export.otlp import OtlpExporter
 from obskit.export.spans import SpanQueue
 
+T = TypeVar("T")
+
+_FILES = ("certificate", "client_key", "client_certificate")
+_SHOWN_FILES = ("certificate", "client_certificate")
+
 
 def span_queue(config: Config, exporter: Exporter[ReadableSpan] | None, redact: Redact) -> SpanQueue | None:
-    """The queue in front of the exporter; None where spans go nowhere.
+    """The queue in front of the exporter of spans; None where spans go nowhere.
 
     Args:
         config: the effective configuration.
@@ -29,7 +41,7 @@ def span_queue(config: Config, exporter: Exporter[ReadableSpan] | None, redact: 
     Raises:
         ConfigError: a certificate or key that an argument named cannot be used.
     """
-    exporter = exporter or _span_exporter(config)
+    exporter = exporter or _exporter(config, "traces", SPANS, lambda: SdkExporter(ConsoleSpanExporter()))
     if exporter is None or not config.enabled:
         return None
     return SpanQueue(
@@ -42,29 +54,77 @@ def span_queue(config: Config, exporter: Exporter[ReadableSpan] | None, redact: 
     )
 
 
-def _span_exporter(config: Config) -> Exporter[ReadableSpan] | None:
-    if config.span_exporter == "none" or config.otlp_protocol == "grpc":
+def log_queue(config: Config, resource: Resource) -> LogQueue | None:
+    """The queue in front of the exporter of log records; None where they go nowhere.
+
+    Args:
+        config: the effective configuration.
+        resource: who emits them.
+
+    Raises:
+        ConfigError: a certificate or key that an argument named cannot be used.
+    """
+    exporter = _exporter(config, "logs", LOG_RECORDS, lambda: SdkExporter(*_sdk_logs().console()))
+    if exporter is None:
         return None
-    if config.span_exporter == "console":
-        return SdkExporter(ConsoleSpanExporter())
-    export = functools.partial(
-        OtlpExporter,
-        SPANS,
-        endpoint=config.traces_url,
-        headers=config.otlp_headers,
-        headers_file=config.otlp_headers_file,
-        timeout=config.otlp_timeout,
-        compression=config.otlp_compression,
-        protocol=config.otlp_protocol,
+    return LogQueue(
+        exporter,
+        resource,
+        max_attributes=config.attribute_count_limit,
+        max_length=config.attribute_value_length_limit,
+        max_queue_size=config.log_queue_size,
+        schedule_delay=config.log_schedule_delay,
+        max_batch_size=config.log_batch_size,
+        export_timeout=config.log_export_timeout,
     )
-    files = {name: getattr(config, f"otlp_{name}") for name in ("certificate", "client_key", "client_certificate")}
+
+
+def _exporter(
+    config: Config, signal: Signal, encoding: Encoding[T], console: Callable[[], Exporter[T]]
+) -> Exporter[T] | None:
+    ways = config.pushes(signal)
+    if "otlp" in ways:
+        return _otlp_exporter(config, signal, encoding)
+    return console() if ways else None
+
+
+def _sdk_logs() -> Any:
+    return importlib.import_module("obskit.export._sdk_logs")  # with half of the SDK, which most processes do without
+
+
+def _otlp_exporter(config: Config, signal: Signal, encoding: Encoding[T]) -> Exporter[T]:
+    otlp = config.otlp(signal)
+    make: Callable[[Otlp], Exporter[T]]
+    make = functools.partial(_over_grpc if otlp.protocol == "grpc" else _over_http, signal, encoding)
     try:
-        return export(**files)
+        return make(otlp)
     except OSError as error:  # a file that is not there, or holds no certificate
-        names = ", ".join(f"otlp_{name}={path}" for name, path in files.items() if path and name != "client_key")
-        problem = f"the certificate or key of OTLP ({names}) cannot be used: {error}"
-    environment = Config.from_env(os.environ)
-    if any(path != getattr(environment, f"otlp_{name}") for name, path in files.items()):
+        files = [f"otlp_{name}={getattr(otlp, name)}" for name in _SHOWN_FILES if getattr(otlp, name)]
+        problem = f"the certificate or key of OTLP ({', '.join(files)}) cannot be used: {error}"
+    environment = Config.from_env(os.environ).otlp(signal)
+    if any(getattr(otlp, name) != getattr(environment, name) for name in _FILES):
         raise ConfigError([problem])
     logging.getLogger("obskit").warning("OTEL_EXPORTER_OTLP_*: %s; used: the system's authorities, no key", problem)
-    return export()
+    return make(dataclasses.replace(otlp, certificate=None, client_key=None, client_certificate=None))
+
+
+def _over_http(_signal: Signal, encoding: Encoding[T], otlp: Otlp) -> Exporter[T]:
+    return OtlpExporter(
+        encoding,
+        endpoint=otlp.url,
+        headers=otlp.headers,
+        headers_file=otlp.headers_file,
+        timeout=otlp.timeout,
+        compression=otlp.compression,
+        protocol="http/json" if otlp.protocol == "http/json" else "http/protobuf",
+        certificate=otlp.certificate,
+        client_key=otlp.client_key,
+        client_certificate=otlp.client_certificate,
+    )
+
+
+def _over_grpc(signal: Signal, encoding: Encoding[T], otlp: Otlp) -> Exporter[T]:
+    official = importlib.import_module("obskit.export._grpc")  # an extra
+    convert = _sdk_logs().sdk_records if signal == "logs" else list
+    exporter: Exporter[T] = official.GrpcExporter(official.EXPORTERS[signal], otlp, convert, encoding.count)
+    return exporter

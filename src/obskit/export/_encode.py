@@ -1,10 +1,10 @@
-"""What both encodings of spans share: reading a span's facts, and sorting spans under resources and scopes."""
+"""What both encodings share: sorting items under resources and scopes, and reading a span's facts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -30,27 +30,44 @@ class NoAttributeTypeError(TypeError):
         super().__init__(f"{type(value).__qualname__} is no attribute type")
 
 
+class Emitted(Protocol):
+    """What stands under a resource and a scope: a span, a log record."""
+
+    @property
+    def resource(self) -> Resource:
+        """Who emitted it."""
+        ...
+
+    @property
+    def instrumentation_scope(self) -> InstrumentationScope | None:
+        """By which part of the program."""
+        ...
+
+
+E = TypeVar("E", bound=Emitted)
+
+
 class Encoded(NamedTuple):
-    """A request's body, and how many of its spans could not be encoded and are not in it."""
+    """A request's body, and how many of its items could not be encoded and are not in it."""
 
     body: bytes
     dropped: int
 
 
-def group(spans: Iterable[ReadableSpan], encode: Callable[[ReadableSpan], bytes]) -> tuple[Grouped, int]:
-    """Encode each span and sort it under its resource and scope, in order of their first appearance.
+def group(items: Iterable[E], encode: Callable[[E], bytes]) -> tuple[Grouped, int]:
+    """Encode each item and sort it under its resource and scope, in order of their first appearance.
 
     Returns:
-        The encoded spans, and how many spans `encode` raised for.
+        The encoded items, and for how many `encode` raised.
     """
     grouped: Grouped = {}
-    # Hashing a resource serialises it: look it up once an object, not once a span.
+    # Hashing a resource serialises it: look it up once an object, not once an item.
     places: dict[tuple[int, int], list[bytes]] = {}
     dropped = 0
-    for span in spans:
+    for item in items:
         try:
-            encoded = encode(span)
-            resource, scope = span.resource, span.instrumentation_scope
+            encoded = encode(item)
+            resource, scope = item.resource, item.instrumentation_scope
             place = places.get((id(resource), id(scope)))
             if place is None:
                 place = grouped.setdefault(resource, {}).setdefault(scope, [])

@@ -9,7 +9,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from obskit.export._encode import Encoded
 from obskit.export._encode_json import encode_json
+from obskit.export._encode_logs import logs_json, logs_protobuf
 from obskit.export._encode_protobuf import encode_protobuf
+from obskit.export.log_records import LogRecord
 
 T = TypeVar("T")
 
@@ -30,3 +32,4 @@ class Encoding(NamedTuple, Generic[T]):
 
 
 SPANS: Encoding[ReadableSpan] = Encoding("spans", encode_protobuf, encode_json)
+LOG_RECORDS: Encoding[LogRecord] = Encoding("log records", logs_protobuf, logs_json)

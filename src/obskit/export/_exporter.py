@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -55,14 +55,20 @@ class OtelExporter(Protocol):
 
 
 class SdkExporter:
-    """An exporter of the OpenTelemetry SDK, such as its ConsoleSpanExporter, behind :class:`Exporter`."""
+    """An exporter of the OpenTelemetry SDK, such as its ConsoleSpanExporter, behind :class:`Exporter`.
 
-    def __init__(self, exporter: OtelExporter) -> None:
+    Args:
+        exporter: the SDK's.
+        convert: makes of a batch what the SDK's exporter takes.
+    """
+
+    def __init__(self, exporter: OtelExporter, convert: Callable[[Sequence[Any]], Any] = list) -> None:
         self._exporter = exporter
+        self._convert = convert
 
     def export(self, items: Sequence[Any], deadline: float) -> ExportResult:  # noqa: ARG002  (the SDK has none)
         """Export; what the SDK calls a failure counts as rejected."""
-        if self._exporter.export(items).name == "SUCCESS":
+        if self._exporter.export(self._convert(items)).name == "SUCCESS":
             return ExportResult()
         return ExportResult({REJECTED: len(items)}, f"{type(self._exporter).__name__} reported a failure")
 

@@ -53,10 +53,10 @@ class BatchQueue(Generic[T]):
 
     Args:
         exporter: what sends a batch.
-        what: the items in the plural, for messages: ``spans``.
+        items: what they are, in the plural, for messages: ``spans``.
         component: who is named where an error is contained.
         max_queue_size, schedule_delay, max_batch_size, export_timeout: see :class:`Batching`.
-        prepare: what is done to each item in the thread before it is exported.
+        prepare: what each item becomes in the thread, before it is exported.
 
     The defaults are the specification's (https://opentelemetry.io/docs/specs/otel/trace/sdk/#batching-processor). The
     thread starts with the first item, sleeps while there is none, and starts anew in a forked child, where the queue
@@ -68,18 +68,18 @@ class BatchQueue(Generic[T]):
 
     def __init__(  # noqa: PLR0913  (the specification's, and what is sent)
         self,
-        exporter: Exporter[T],
+        exporter: Exporter[Any],
         *,
-        what: str,
+        items: str,
         component: str,
         max_queue_size: int = 2048,
         schedule_delay: float = 5.0,
         max_batch_size: int = 512,
         export_timeout: float = 30.0,
-        prepare: Callable[[T], T] | None = None,
+        prepare: Callable[[T], Any] | None = None,
     ) -> None:
         self.tally = Tally(REASONS)
-        self.what = what
+        self.items = items
         self._component = component
         self._exporter = exporter
         self._prepare = prepare
@@ -123,13 +123,14 @@ class BatchQueue(Generic[T]):
         if self._through:
             self._flush_briefly()
 
-    def export_through(self) -> None:
-        """Export what is queued, and from now on each item as it comes, waiting for it a little.
+    def export_through(self, *, on: bool = True) -> None:
+        """Export what is queued, and from now on each item as it comes, waiting for it a little; or no longer.
 
-        For the time between a signal that ends the process and its end, of which nobody tells.
+        For the time after the server's shutdown or a signal, when the process may end before anything else runs.
         """
-        self._through = True
-        self._flush_briefly()
+        self._through = on
+        if on:
+            self._flush_briefly()
 
     def _flush_briefly(self) -> None:
         self._patience = _PATIENCE_SECONDS if self.flush(self._patience) else self._patience / 2
@@ -174,7 +175,7 @@ class BatchQueue(Generic[T]):
             thread = self._thread
         if left:
             _logger().warning(
-                "%s not exported before the process stopped, and lost: %d%s", self.what, left, self.trouble()
+                "%s not exported before the process stopped, and lost: %d%s", self.items, left, self.trouble()
             )
         elif thread is not None:
             thread.join(max(0.0, self._close_deadline - monotonic()))
@@ -252,10 +253,10 @@ class BatchQueue(Generic[T]):
             self._failing = True
             if monotonic() >= self._next_warning:
                 self._next_warning = monotonic() + _WARN_EVERY_SECONDS
-                _logger().warning("%s are being lost: %s; %d dropped so far", self.what, result.error, lost)
+                _logger().warning("%s are being lost: %s; %d dropped so far", self.items, result.error, lost)
         elif self._failing:
             self._failing = False
-            _logger().info("%s are exported again; %d were dropped in all", self.what, lost)
+            _logger().info("%s are exported again; %d were dropped in all", self.items, lost)
 
     def _after_fork(self) -> None:
         self.tally.produced = self.tally.exported = 0

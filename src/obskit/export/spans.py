@@ -30,7 +30,7 @@ class SpanQueue(BatchQueue[ReadableSpan], SpanProcessor):
         self, exporter: Exporter[ReadableSpan], *, redact: Redact | None = None, **batching: Unpack[Batching]
     ) -> None:
         prepare = weighed if redact is None else functools.partial(_prepared, redact=redact)
-        super().__init__(exporter, what="spans", component="spans", prepare=prepare, **batching)
+        super().__init__(exporter, items="spans", component="spans", prepare=prepare, **batching)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a sampled span, or count it as dropped; never blocks and never raises."""

@@ -15,14 +15,16 @@ from contextlib import ExitStack, suppress
 from typing import Any, Final, Literal
 
 from obskit import semconv
+from obskit.operation import Operation
+from obskit.signals._beside import Beside, records_only
 from obskit.signals._console import Blocks, Console, colours_wanted
 from obskit.signals._encoding import Redactor, encode
-from obskit.signals._lines import Lines, Writer
+from obskit.signals._lines import Lines, Records, Writer
 from obskit.signals._pipeline import configure_structlog, structlog_is_the_teams
 from obskit.signals._profiles import Encode
 from obskit.signals._records import LineHandler
 from obskit.signals._stamp import emit_to_team, stamp_records, stamp_structlog
-from obskit.signals.logs import Logs, RequestLog, write_to
+from obskit.signals.logs import Emit, Logs, RequestLog, write_to
 
 LogMode = Literal["replace", "stamp", "off"]
 LogFormat = Literal["auto", "json", "console"]
@@ -51,14 +53,24 @@ class LogPipeline:
         self.reason = reason
         self.signal = signal
         self.console = console
+        self._beside: Beside | None = None
         self._restored = False
         self._undo = ExitStack()
 
     def adopt(self) -> None:
         """Take over what has appeared since the last time; called again when a server has set its own logging up."""
+        if self._beside is not None and not self._restored:
+            self._undo.callback(self._beside.adopt())
 
     def access_gives_way(self) -> None:
         """Leave the server's access lines out: an app is observed, and its canonical lines say the same."""
+        if self._beside is not None:
+            self._beside.handler.access_gives_way = True
+
+    def send_beside(self, lines: Lines) -> None:
+        """Have log records leave by OTLP beside lines that are not obskit's."""
+        self._beside = Beside(lines, _SERVERS)
+        LogPipeline.adopt(self)
 
     def restore(self) -> None:
         """Undo everything; a second call does nothing."""
@@ -152,6 +164,7 @@ class _Stamp(LogPipeline):
     def adopt(self) -> None:
         if not self._restored and structlog_is_the_teams():
             self._undo.callback(stamp_structlog(self._service))
+        super().adopt()
 
 
 def install_logs(  # noqa: PLR0913  (one argument for each thing that can be configured)
@@ -164,6 +177,7 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
     request_log: RequestLog = "all",
     encoder: Encode = encode,
     resource: Mapping[str, str],
+    records: Records | None = None,
     descriptor: int = 1,
 ) -> LogPipeline:
     """Make structlog, stdlib logging and the servers' loggers write one kind of line.
@@ -179,28 +193,49 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
         request_log: which operations have a canonical line.
         encoder: turns a line into bytes, where no terminal shows it.
         resource: attributes of the service, by their semantic names.
+        records: takes the fields of each line as well, in whatever mode; None where they go nowhere else.
         descriptor: the file descriptor that `writer` writes to.
 
     Returns:
         The handle, whose ``restore()`` gives everything back.
     """
-    if mode == "off":
-        return LogPipeline("off")
-    if mode == "stamp" or structlog_is_the_teams():
-        reason = "" if mode == "stamp" else "structlog is configured already"
-        return _Stamp(resource.get(semconv.SERVICE_NAME, ""), reason, Logs(emit_to_team, request_log))
+    if mode in ("off", "stamp") or structlog_is_the_teams():
+        beside = None if records is None else records_only(redactor, resource, records)
+        return _the_teams(mode, request_log, resource, beside)
     terminal = os.isatty(descriptor)
     console = None
     if log_format == "console" or (log_format == "auto" and terminal):
         console = Console(colours=terminal and colours_wanted())
     if console is None:
-        lines = Lines(writer, redactor, resource, encoder)
+        lines = Lines(writer, redactor, resource, encoder, records)
     else:
-        lines = Lines(Blocks(writer), redactor, resource, console.line)
+        lines = Lines(Blocks(writer), redactor, resource, console.line, records)
     emit = write_to(lines, None if console is None else console.request)
     signal = Logs(emit, request_log, keep_calls=console is not None)
     number = logging.getLevelNamesMapping()[level.upper()]
     return _Replace(lines, number, signal, has_request_lines=request_log != "off", console=console is not None)
+
+
+def _the_teams(mode: LogMode, request_log: RequestLog, resource: Mapping[str, str], lines: Lines | None) -> LogPipeline:
+    """The lines are the team's; `lines` are those of which only the records leave."""
+    record = None if lines is None else write_to(lines)
+    if mode == "off":
+        logs = LogPipeline("off", signal=None if record is None else Logs(record, request_log))
+    else:
+        reason = "" if mode == "stamp" else "structlog is configured already"
+        emit = emit_to_team if record is None else _both(emit_to_team, record)
+        logs = _Stamp(resource.get(semconv.SERVICE_NAME, ""), reason, Logs(emit, request_log))
+    if lines is not None:
+        logs.send_beside(lines)
+    return logs
+
+
+def _both(first: Emit, second: Emit) -> Emit:
+    def emit(op: Operation, level: str, message: str) -> None:
+        first(op, level, message)
+        second(op, level, message)
+
+    return emit
 
 
 def _is_plain_stream(handler: logging.Handler) -> bool:

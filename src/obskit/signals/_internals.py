@@ -21,8 +21,8 @@ from obskit.signals.cardinality import CappedSeries
 
 #: What calls ``_guard.contained``, so that each counter exists from the start.
 _COMPONENTS = (
-    "annotate", "asgi", "close", "databases", "encode", "health", "httpx", "logs", "loop", "metrics", "propagation",
-    "spans", "traces", "writer",
+    "annotate", "asgi", "close", "databases", "encode", "health", "httpx", "log_records", "logs", "loop", "metrics",
+    "propagation", "spans", "traces", "writer",
 )  # fmt: skip
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -70,7 +70,7 @@ class Internals:
     Args:
         registry: where they show.
         resource: the resource's attributes, for ``target_info``.
-        spans, log_lines: what became of them.
+        spans, log_lines, log_records: what became of them; records are what leaves by OTLP, lines by standard output.
         log_bytes: bytes of log lines that were written.
         dropped_fields: fields that operations had no room for.
         series_counts: label sets by metric.
@@ -84,6 +84,7 @@ class Internals:
         resource: Mapping[str, Any],
         spans: Tally,
         log_lines: Tally,
+        log_records: Tally,
         log_bytes: Callable[[], int],
         dropped_fields: Callable[[], int],
         series_counts: Callable[[], Mapping[str, int]],
@@ -92,6 +93,7 @@ class Internals:
         self._target = {re.sub(r"\W", "_", name, flags=re.ASCII): str(value) for name, value in resource.items()}
         self._spans = spans
         self._log_lines = log_lines
+        self._log_records = log_records
         self._log_bytes = log_bytes
         self._dropped_fields = dropped_fields
         self._series_counts = series_counts
@@ -105,6 +107,7 @@ class Internals:
         yield target
         yield from _tally(semconv.METRIC_SPANS, "Spans", self._spans)
         yield from _tally(semconv.METRIC_LOG_LINES, "Log lines", self._log_lines)
+        yield from _tally(semconv.METRIC_LOG_RECORDS, "Log records", self._log_records)
         yield CounterMetricFamily(semconv.METRIC_LOG_BYTES, "Bytes of log lines written.", self._log_bytes())
         yield CounterMetricFamily(
             semconv.METRIC_FIELDS_DROPPED, "Fields that operations had no room for.", self._dropped_fields()

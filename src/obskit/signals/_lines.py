@@ -55,6 +55,14 @@ class Writer(Protocol):
         ...
 
 
+class Records(Protocol):
+    """Where the fields of finished lines go, beside the lines themselves."""
+
+    def __call__(self, ns: int, fields: Mapping[str, Any]) -> None:
+        """Take the fields of one line and when it was made; never blocks or raises."""
+        ...
+
+
 class Lines:
     """Builds log lines in the contract's order and writes them.
 
@@ -63,6 +71,7 @@ class Lines:
         redactor: takes secrets out of messages, values and stack traces.
         resource: attributes of the service; those that stand on every line are taken.
         render: turns a line's dict into bytes; JSON unless a terminal is to show it.
+        records: takes each line's dict as well; None where nobody wants it.
     """
 
     __slots__ = (
@@ -72,6 +81,7 @@ class Lines:
         "_redact_text",
         "_second",
         "exceptions",
+        "records",
         "render",
         "resource",
         "write",
@@ -83,11 +93,13 @@ class Lines:
         redactor: Redactor,
         resource: Mapping[str, str],
         render: Callable[[dict[str, Any]], bytes] = encode,
+        records: Records | None = None,
     ) -> None:
         self.write = writer.write
         self.exceptions = Exceptions(redactor.text)
         self.resource = {name: resource[name] for name in _RESOURCE_FIELDS if resource.get(name)}
         self.render = render
+        self.records = records
         self._redact = redactor.__call__  # bound once: it runs for every field
         self._redact_text = redactor.text
         self._second: tuple[int | None, str] = (None, "")
@@ -138,6 +150,8 @@ class Lines:
         error = exception_of(exc_info)
         if error is not None:
             line.update(self.exceptions.describe(error))
+        if self.records is not None:
+            self.records(ns, line)
         self.write(self.render(line))
 
     def _add(self, line: dict[str, Any], key: Any, value: Any) -> None:

@@ -34,6 +34,9 @@ class LineHandler(logging.Handler):
             lines carry, since those say the same.
     """
 
+    #: Names of a record's attributes that are no fields.
+    not_extra = _NOT_EXTRA
+
     def __init__(self, lines: Lines) -> None:
         super().__init__()
         self.access_gives_way = False
@@ -66,7 +69,7 @@ class LineHandler(logging.Handler):
             message, fields = _access(record, message)
         attributes = record.__dict__
         if len(attributes) != len(RECORD_ATTRIBUTES):
-            fields.update((key, value) for key, value in attributes.items() if key not in _NOT_EXTRA)
+            fields.update((key, value) for key, value in attributes.items() if key not in self.not_extra)
         if record.stack_info:
             fields[semconv.CODE_STACKTRACE] = record.stack_info
         level = LEVELS.get(record.levelno) or text_of(record.levelname).lower()

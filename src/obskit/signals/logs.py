@@ -96,8 +96,9 @@ def write_to(lines: Lines, show: Callable[[Mapping[str, Any], list[Operation]], 
     """
 
     def emit(op: Operation, level: str, message: str) -> None:
+        end_ns = op.start_ns + op.duration_ns
         line: dict[str, Any] = {
-            semconv.TIMESTAMP: lines.timestamp(op.start_ns + op.duration_ns),
+            semconv.TIMESTAMP: lines.timestamp(end_ns),
             semconv.LEVEL: level,
             semconv.MESSAGE: message,
             semconv.LOGGER: LOGGER,
@@ -108,6 +109,8 @@ def write_to(lines: Lines, show: Callable[[Mapping[str, Any], list[Operation]], 
         if op.exception is not None and level == "error":
             line.update(op.written or lines.exceptions.describe(op.exception))
             mark_carried(op.exception)
+        if lines.records is not None:
+            lines.records(end_ns, line)
         lines.write(lines.render(line) if show is None else show(line, op.calls or []))
 
     return emit
