@@ -364,7 +364,7 @@ class Nowhere:
 def stranger(number, times):
     """A request of which every part that is read is one that no request had before, and `times` as long as need be."""
     mark = b"%08d" % number
-    values = {name: mark * times for name in READ} | {
+    values = dict.fromkeys(READ, mark * times) | {
         b"traceparent": b"00-" + mark * 4 + b"-" + mark * 2 + b"-01",
         b"tracestate": b",".join(b"k%d=%s" % (n, mark * min(times, 25)) for n in range(32)),
         b"baggage": b",".join(b"k%d-%s=%s" % (n, mark, mark * min(times, 10)) for n in range(16)),
