@@ -9,17 +9,20 @@ import textwrap
 _NOT_INHERITED = ("OTEL_", "OBSKIT_", "FASTAPI_OTEL_")
 
 
-def run(code, *arguments, timeout=60, **environ):
-    """Run `code`, or the file that it names, with these variables; what it has printed last, as JSON."""
-    return json.loads(output(code, *arguments, timeout=timeout, **environ)[-1])
+def run(code, *arguments, timeout=60, command=(), **environ):
+    """Run `code`, or the file that it names, with these variables; what it has printed last, as JSON.
+
+    `command` is what starts the interpreter, such as ``opentelemetry-instrument``.
+    """
+    return json.loads(output(code, *arguments, timeout=timeout, command=command, **environ)[-1])
 
 
-def output(code, *arguments, timeout=60, **environ):
+def output(code, *arguments, timeout=60, command=(), **environ):
     """The same; every line that it has printed."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     program = [code] if code.endswith(".py") else ["-c", textwrap.dedent(code)]
     done = subprocess.run(
-        [sys.executable, *program, *arguments],
+        [*command, sys.executable, *program, *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,

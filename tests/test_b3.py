@@ -237,7 +237,7 @@ def test_a_decision_without_ids_decides_about_a_new_trace(headers, sampled):
     ratio = 0.0 if sampled else 1.0  # what this service would decide by itself
     config = Config(propagators=("b3",), sampler="parentbased_traceidratio", sampler_ratio=ratio)
     _, line, spans = serve(config, headers)
-    assert line["trace_flags"] == ("01" if sampled else "00")
+    assert line["trace_flags"] == ("03" if sampled else "02")
     assert [span.parent for span in spans] == [None] * sampled
 
 

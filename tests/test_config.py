@@ -92,6 +92,7 @@ DEFAULTS = {
     "redact": (),
     "redact_allow": (),
     "clients": None,
+    "server_spans": "obskit",
     "live_path": "/livez",
     "ready_path": "/readyz",
     "startup_path": "/startupz",
@@ -334,6 +335,7 @@ VARIABLES = {
         [("httpx", ("httpx",)), ("HTTPX,httpx", ("httpx",)), ("none", ()), ("None", ())],
         ["requests", "httpx,aiohttp", "none,httpx"],
     ),
+    "OBSKIT_SERVER_SPANS": ("server_spans", pairs("obskit", "contrib", "native"), ["none", "fastapi"]),
     **{
         f"OBSKIT_{name}_PATH": (
             f"{name.lower()}_path",

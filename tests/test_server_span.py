@@ -1,11 +1,14 @@
 """One SERVER span a request, whatever else observes it.
 
-The matrix runs in fresh processes, one for each way in which the user's own tracer provider is set, since a process
-takes a global provider once. Each process goes through every wiring, and serves every kind of request with it.
+The matrix runs in fresh processes, since a process takes a global tracer provider, and contrib's semantic conventions,
+once. Each goes through every way to observe an app, and serves every kind of request with it.
+
+``python tests/test_server_span.py`` prints the number of combinations, and of those with exactly one SERVER span.
 """
 
 import itertools
 import json
+import shutil
 import sys
 from collections import Counter
 
@@ -25,21 +28,29 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT_ID = "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
 
-#: Where a provider of the user's own is.
+#: Where the user's own tracer provider is: nowhere, so that native telemetry finds obskit's; the argument of FastAPI and
+#: of the instrumentors; the process's, set before obskit's; both.
 PROVIDERS = ("none", "argument", "global", "argument_and_global")
+#: Who is to make the SERVER spans.
+MODES = ("obskit", "contrib", "native")
 FRAMEWORKS = ("fastapi", "starlette")
-#: What else observes the app's requests.
+#: What else observes the app's requests. FastAPI's native telemetry does in each of them.
 OTHERS = (
     "nothing",
-    "contrib instrument_app before init",
-    "contrib instrument_app after init",
-    "contrib instrument() before the app is made",
-    "contrib ASGI middleware",
+    "contrib FastAPI, instrument_app before init",
+    "contrib FastAPI, instrument_app after init",
+    "contrib FastAPI, instrument() before the app is made",
+    "contrib Starlette, instrument_app before init",
+    "contrib Starlette, instrument_app after init",
+    "contrib Starlette, instrument() before the app is made",
+    "contrib ASGI middleware, added before init",
+    "contrib ASGI middleware, added after init",
+    "contrib ASGI middleware, around what is served",
     "Starlette's middleware",
 )
-WIRINGS = ("init(app)", "wrap(app)", "both")
+WIRINGS = ("init(app)", "wrap(app)", "both", "wrap(wrap(app))")
 #: Path of a request to the route it has, and the spans that it makes: kind, name, and the name of the span above it
-#: ("" for the one in `traceparent`).
+#: ("" for the one in `traceparent`). Plain, mounted, in process by httpx's ASGITransport, and what ends otherwise.
 REQUESTS = {
     "/plain/7": [("SERVER", "GET /plain/{id}", "")],
     "/fast/items/7": [("SERVER", "GET /fast/items/{id}", "")],
@@ -48,21 +59,41 @@ REQUESTS = {
     "/calls": [("SERVER", "GET /calls", ""), ("CLIENT", "GET", "GET /calls"), ("SERVER", "GET /plain/{id}", "GET")],
     "/boom": [("SERVER", "GET /boom", "")],
     "/nowhere": [("SERVER", "GET", "")],
+    "/livez": [],
 }
+#: The scope of the SERVER span, where nothing but the framework and what was chosen is there.
+MAKERS = {
+    ("obskit", "fastapi"): "obskit",
+    ("obskit", "starlette"): "obskit",
+    ("contrib", "fastapi"): "opentelemetry.instrumentation.fastapi",
+    ("contrib", "starlette"): "opentelemetry.instrumentation.asgi",
+    ("native", "fastapi"): "fastapi",
+    ("native", "starlette"): "starlette",
+}
+#: The processes of the matrix: mode, providers, and whether ``opentelemetry-instrument`` starts them.
+PROCESSES = [
+    *((mode, providers, False) for mode in MODES for providers in PROVIDERS),
+    *((mode, "opentelemetry-instrument", True) for mode in MODES),
+]
+NOT_SERVERS = "httpx,httpx2,requests,urllib,urllib3,aiohttp-client,sqlite3,sqlalchemy,logging"
 
 
 # -- the matrix, in the child process -----------------------------------------------------------------------------
 
 
-def sdk_provider():
-    from opentelemetry.sdk.trace import TracerProvider
+def in_memory(provider):
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     return provider, exporter
+
+
+def sdk_provider():
+    from opentelemetry.sdk.trace import TracerProvider
+
+    return in_memory(TracerProvider(shutdown_on_exit=False))
 
 
 async def work():
@@ -72,7 +103,7 @@ async def work():
 def make_app(framework, other, own, served):
     import fastapi
     import httpx
-    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware as ContribMiddleware
+    import starlette.applications
     from starlette.background import BackgroundTask
     from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
     from starlette.responses import PlainTextResponse
@@ -95,7 +126,8 @@ def make_app(framework, other, own, served):
     telemetry = {"tracer_provider": own} if own else None
     sub = fastapi.FastAPI(telemetry=telemetry)
     sub.get("/items/{id}")(plain)
-    mounts = [Mount("/fast", sub), Mount("/starlette", Starlette(routes=[Route("/items/{id}", plain)]))]
+    below = starlette.applications.Starlette(routes=[Route("/items/{id}", plain)])
+    mounts = [Mount("/fast", sub), Mount("/starlette", below)]
     handlers = {"/plain/{id}": plain, "/background": background, "/calls": calls, "/boom": boom}
     if framework == "fastapi":
         app = fastapi.FastAPI(telemetry=telemetry)
@@ -103,69 +135,125 @@ def make_app(framework, other, own, served):
             app.get(path)(handler)
         app.router.routes += mounts
     else:
-        app = Starlette(routes=[*(Route(path, handler) for path, handler in handlers.items()), *mounts])
-    if other == "contrib ASGI middleware":
-        app.add_middleware(ContribMiddleware, tracer_provider=own)
-    elif other == "Starlette's middleware":
+        routes = [*(Route(path, handler) for path, handler in handlers.items()), *mounts]
+        app = starlette.applications.Starlette(routes=routes)
+    if other == "Starlette's middleware":
         app.add_middleware(OpenTelemetryMiddleware, tracer_provider=own)
-    return app, app if framework == "fastapi" else sub
+    return app, {"FastAPI": app if framework == "fastapi" else sub, "Starlette": app}
 
 
-def serve_all(framework, other, wiring, own, exporters):
-    """One wiring, every request: yields its path and the spans that anybody was given."""
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+class Other:
+    """What else observes requests, at the moments when it may come."""
 
-    of_all_apps = FastAPIInstrumentor()
-    if other == "contrib instrument() before the app is made":
-        of_all_apps.instrument(tracer_provider=own)
+    def __init__(self, name, own):
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+        from opentelemetry.instrumentation.starlette import StarletteInstrumentor
+
+        self.what, _, self.when = name.removeprefix("contrib ").partition(", ")
+        self.own = own
+        self.middleware = OpenTelemetryMiddleware
+        instrumentors = {"FastAPI": FastAPIInstrumentor, "Starlette": StarletteInstrumentor}
+        self.instrumentor = instrumentors[self.what]() if self.what in instrumentors else None
+
+    def before_the_app(self):
+        if self.when == "instrument() before the app is made":
+            self.instrumentor.instrument(tracer_provider=self.own)
+
+    def at(self, moment, app, apps):
+        if self.when == f"instrument_app {moment}":
+            self.instrumentor.instrument_app(apps[self.what], tracer_provider=self.own)
+        elif self.when == f"added {moment}":
+            app.add_middleware(self.middleware, tracer_provider=self.own)
+
+    def around(self, served):
+        around = self.when == "around what is served"
+        return self.middleware(served, tracer_provider=self.own) if around else served
+
+    def undo(self, apps):
+        if self.when == "instrument() before the app is made":
+            self.instrumentor.uninstrument()
+        elif self.when.startswith("instrument_app"):
+            self.instrumentor.uninstrument_app(apps[self.what])
+
+
+def serve_all(mode, framework, other, wiring, own, exporters):
+    """One wiring, every request: yields its path, the spans that anybody was given, and the lines."""
+    other = Other(other, own)
+    other.before_the_app()
     served = []
-    app, fast = make_app(framework, other, own, served)
-    if other == "contrib instrument_app before init":
-        of_all_apps.instrument_app(fast, tracer_provider=own)
-    with capture(app if wiring != "wrap(app)" else None) as captured:
-        if other == "contrib instrument_app after init":
-            of_all_apps.instrument_app(fast, tracer_provider=own)
-        served.append(app if wiring == "init(app)" else captured.obs.wrap(app))
+    app, apps = make_app(framework, other.what, own, served)
+    other.at("before init", app, apps)
+    in_place = wiring in ("init(app)", "both")
+    with capture(app if in_place else None, config=obskit.Config(server_spans=mode)) as captured:
+        other.at("after init", app, apps)
+        inner = app
+        for _ in range({"init(app)": 0, "wrap(wrap(app))": 2}.get(wiring, 1)):
+            inner = captured.obs.wrap(inner)
+        served.append(other.around(inner))
         for path in REQUESTS:
             raw_asgi.get(served[0], path, {"traceparent": TRACEPARENT})
             spans = [span for exporter in exporters for span in exporter.get_finished_spans()] + captured.spans
-            yield path, spans
+            yield path, spans, [line for line in captured.lines if "http.route" in line or "url.path" in line]
             captured._exporter.spans.clear()
+            captured._writer.lines.clear()
             for exporter in exporters:
                 exporter.clear()
-    if other == "contrib instrument() before the app is made":
-        of_all_apps.uninstrument()
-    elif other.startswith("contrib instrument_app"):
-        of_all_apps.uninstrument_app(fast)
+    other.undo(apps)
 
 
-def what_is_wrong(path, spans):
-    names = {span.context.span_id: span.name for span in spans} | {int(PARENT_ID, 16): ""}
-    seen = [(span.kind.name, span.name, names.get(span.parent and span.parent.span_id, "?")) for span in spans]
+def what_is_wrong(path, spans, lines, mode="obskit"):
+    ids = {span.context.span_id: span for span in spans}
+
+    def above(span):  # FastAPI's native telemetry has spans of its own between those that are asked for
+        parent = span.parent and span.parent.span_id
+        while parent in ids and ids[parent].name.startswith("fastapi."):
+            parent = ids[parent].parent.span_id
+        return "" if parent == int(PARENT_ID, 16) else ids[parent].name if parent in ids else "?"
+
+    shown = [span for span in spans if not (mode == "native" and span.name.startswith("fastapi."))]
+    seen = [(span.kind.name, span.name, above(span)) for span in shown]
     if Counter(seen) != Counter(REQUESTS[path]):
         return f"spans {seen}"
     if any(span.context.trace_id != int(TRACE_ID, 16) for span in spans):
         return "another trace"
-    for span in spans:
-        if span.kind.name == "SERVER" and (span.attributes.get("http.route") or "") != span.name[4:]:
+    server = [span for span in shown if span.kind.name == "SERVER"]
+    for span in server:
+        if (span.attributes.get("http.route") or "") != span.name[4:]:
             return f"route {span.attributes.get('http.route')} of {span.name}"
         events = [event.name for event in span.events]
         if events != (["exception"] if path == "/boom" else []):
             return f"events {events}"
+    told = [(line["span_id"], line["http.response.status_code"], line["outcome"]) for line in lines]
+    facts = ("http.response.status_code", "outcome")
+    if sorted(told) != sorted(
+        (f"{s.context.span_id:016x}", *(s.attributes.get(fact) for fact in facts)) for s in server
+    ):
+        return f"lines {told}"
     return None
 
 
-def run_matrix(providers):
+def run_matrix(mode, providers):
     own, own_exporter = sdk_provider() if "argument" in providers else (None, None)
-    globally, global_exporter = sdk_provider() if "global" in providers else (None, None)
-    if globally:
+    globally, global_exporter = None, None
+    if "global" in providers:
+        globally, global_exporter = sdk_provider()
         trace.set_tracer_provider(globally)
+    elif providers == "opentelemetry-instrument":
+        globally, global_exporter = in_memory(trace.get_tracer_provider())
     exporters = [exporter for exporter in (own_exporter, global_exporter) if exporter]
     wrong, count = [], 0
     for framework, other, wiring in itertools.product(FRAMEWORKS, OTHERS, WIRINGS):
-        for path, spans in serve_all(framework, other, wiring, own, exporters):
+        for path, spans, lines in serve_all(mode, framework, other, wiring, own, exporters):
             count += 1
-            problem = what_is_wrong(path, spans)
+            problem = what_is_wrong(path, spans, lines, mode)
+            makers = {span.instrumentation_scope.name for span in spans if span.kind.name == "SERVER"}
+            if (
+                other == "nothing"
+                and providers != "opentelemetry-instrument"
+                and not makers <= {MAKERS[mode, framework]}
+            ):
+                problem = f"made by {makers}"
             if problem:
                 wrong.append(f"{framework}, {other}, {wiring}, {path}: {problem}")
         if globally and trace.get_tracer_provider() is not globally:
@@ -173,13 +261,30 @@ def run_matrix(providers):
     print(json.dumps({"combinations": count, "wrong": wrong, "contained": _guard.errors}))
 
 
+def run_process(mode, providers, by_command):
+    environ = {}
+    command = ()
+    if by_command:
+        environ = {
+            "OTEL_TRACES_EXPORTER": "none",
+            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_LOGS_EXPORTER": "none",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": NOT_SERVERS,
+            "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+        }
+        command = (shutil.which("opentelemetry-instrument"),)
+    return fresh_process.run(__file__, mode, providers, timeout=100, command=command, **environ)
+
+
 # -- in pytest ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("providers", PROVIDERS)
-def test_one_server_span_a_request(providers):
-    result = fresh_process.run(__file__, providers, timeout=100)
-    print(f"provider {providers}: {result['combinations']} combinations")
+@pytest.mark.parametrize(
+    ("mode", "providers", "by_command"), PROCESSES, ids=[f"{mode}, {providers}" for mode, providers, _ in PROCESSES]
+)
+def test_one_server_span_a_request(mode, providers, by_command):
+    result = run_process(mode, providers, by_command)
+    print(f"server_spans={mode}, provider {providers}: {result['combinations']} combinations")
     assert result["wrong"] == []
     assert result["contained"] == {}
     assert result["combinations"] == len(FRAMEWORKS) * len(OTHERS) * len(WIRINGS) * len(REQUESTS)
@@ -405,4 +510,12 @@ def test_what_others_do_to_the_current_span_shows_in_every_signal():
 
 
 if __name__ == "__main__":
-    run_matrix(sys.argv[1])
+    if len(sys.argv) > 1:
+        run_matrix(*sys.argv[1:])
+    else:
+        results = [run_process(*process) for process in PROCESSES]
+        combinations = sum(result["combinations"] for result in results)
+        wrong = [each for result in results for each in result["wrong"]]
+        for each in wrong:
+            print(each)
+        print(f"{combinations} combinations, {combinations - len(wrong)} with one SERVER span")

@@ -326,6 +326,12 @@ class Table:
         "`redis`, `sqlalchemy` and `sqlite3`; `none` in the variable, `()` as argument: none of them.",
         default_doc="every supported one that is imported",
     )
+    server_spans: Literal["obskit", "contrib", "native"] = setting(
+        "obskit",
+        choice("obskit", "contrib", "native"),
+        "OBSKIT_SERVER_SPANS",
+        "Who makes the one SERVER span of a request: `obskit`, OpenTelemetry's `contrib`, or the framework (`native`).",
+    )
     live_path: str = setting("/livez", PATH, "OBSKIT_LIVE_PATH", "Liveness; empty: off.", blank=True)
     ready_path: str = setting("/readyz", PATH, "OBSKIT_READY_PATH", "Readiness; empty: off.", blank=True)
     startup_path: str = setting("/startupz", PATH, "OBSKIT_STARTUP_PATH", "Startup; empty: off.", blank=True)

@@ -27,14 +27,16 @@ from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
 from obskit.instrumentation import starlette
 from obskit.instrumentation._clients import Clients
-from obskit.instrumentation._frameworks import Frameworks, instrument, is_instrumented
+from obskit.instrumentation._frameworks import Frameworks, is_instrumented
 from obskit.instrumentation._inbound import Inbound
 from obskit.instrumentation._loop import LoopMonitor
+from obskit.instrumentation._server_spans import ServerSpans
 from obskit.instrumentation.asgi import ObservedApp, ServerOptions
 from obskit.propagation import BAGGAGE
 from obskit.signals._adopt import LogPipeline
 
 F = TypeVar("F", bound=Callable[..., object])
+A = TypeVar("A", bound=ObservedApp)
 
 # What the last lines get of the time that close() has, after the spans.
 _SHARE_OF_LINES = 0.2
@@ -65,6 +67,7 @@ class Obskit:
         writer: Writer,
         logs: LogPipeline,
         loop_monitor: LoopMonitor,
+        server_spans: ServerSpans,
     ) -> None:
         self.config = config
         self.asked_for = asked_for
@@ -79,6 +82,7 @@ class Obskit:
         self._writer = writer
         self._logs = logs
         self._loop_monitor = loop_monitor
+        self._server_spans = server_spans
         #: What init() touched, to be undone.
         self.undo = ExitStack()
         self._lock = threading.Lock()
@@ -87,6 +91,7 @@ class Obskit:
         self._all_left = False
         self._stop_by: float | None = None
         self._told_left: set[str] = set()
+        self._told_not_produced = False
         self._stand_down = starlette.StandDown()
         self._frameworks = Frameworks(pipeline)
         self._begun = False
@@ -103,7 +108,10 @@ class Obskit:
         Returns:
             The app to give to the server. After ``close()`` it passes everything to `app` untouched.
         """
-        return self._observed(app)
+        if self._server_spans.only_in_place(app):
+            self.instrument(app)
+            return app
+        return self._server_spans.wrap(app, self._observed)
 
     def check(  # noqa: PLR0913  (the contract's arguments)
         self,
@@ -220,19 +228,21 @@ class Obskit:
     def instrument(self, app: Any) -> None:
         """Observe an app of a known framework in place."""
         if not is_instrumented(app):
-            self.undo.callback(instrument(app, lambda call: self._observed(call, routed_by=app)))
+            self.undo.callback(self._server_spans.instrument(app, self._observed))
 
-    def _observed(self, app: ASGIApp, routed_by: Any = None) -> ObservedApp:
+    def _observed(self, app: ASGIApp, routed_by: Any, kind: type[A], /) -> A:
         config = self.config
         if config.request_log != "off":
             self._logs.access_gives_way()
+        self._stand_down.install()
         options = ServerOptions(
             inbound=self._inbound(),
             client_address=config.client_address,
             response_trace_header=config.response_trace_header or "",
             left_to_app=self._left_to_app,
+            not_produced=self._not_produced,
         )
-        return ObservedApp(app, self._pipeline, self._endpoints, _AppLifecycle(self), options, routed_by=routed_by)
+        return kind(app, self._pipeline, self._endpoints, _AppLifecycle(self), options, routed_by=routed_by)
 
     def _inbound(self) -> Inbound:
         names = self.config.propagators
@@ -244,6 +254,14 @@ class Obskit:
             self._told_left.add(path)
             logging.getLogger("obskit").warning(
                 "the app routes %s itself: obskit leaves it to the app; set another path, or an empty one", path
+            )
+
+    def _not_produced(self) -> None:
+        if not self._told_not_produced:
+            self._told_not_produced = True
+            logging.getLogger("obskit").warning(
+                "server_spans=%s, but a request came without such a span: obskit makes the SERVER span of those",
+                self.config.server_spans,
             )
 
     # -- the life of an app's server ----------------------------------------------------------------------------

@@ -26,7 +26,6 @@ RESERVED_VARIABLES = frozenset(
         "OBSKIT_KEEP",
         "OBSKIT_KEEP_RATE",
         "OBSKIT_PROPAGATE_TO",
-        "OBSKIT_SERVER_SPANS",
         "OBSKIT_WORKER_GROUP",
     }
 )

@@ -35,6 +35,7 @@ from obskit.health.endpoints import Endpoints
 from obskit.instrumentation._clients import Clients
 from obskit.instrumentation._loop import LoopMonitor
 from obskit.instrumentation.databases import Databases
+from obskit.instrumentation.server_spans import choose
 from obskit.redaction import Redactor
 from obskit.signals import _provider
 from obskit.signals._adopt import LogPipeline, install_logs
@@ -108,6 +109,7 @@ def _wired(  # noqa: PLR0913  (see wire)
 
     _internals(registry, resource, spans, log_records, writer, pipeline, metrics, health)
     handle = Obskit(
+        server_spans=choose(config),
         config=config,
         asked_for=wanted,
         place=place,

@@ -47,9 +47,10 @@ class Operation:
         duration_ns: set by ``finish``; the span ends at ``start_ns + duration_ns``.
         outcome, error_type, exception: set by ``finish``.
         written: the exception as the first signal wrote it down, for the others to say the same.
-        trace_id, span_id: lower-case hex, empty when there is no trace.
+        trace_id, span_id, trace_flags: lower-case hex, empty when there is no trace.
         sampled: whether the trace is recorded.
         span: the OpenTelemetry span that projects it, if there is one.
+        adopted: whether that span is of somebody else's making, who also ends it.
         calls: the finished outbound calls below a local root; only kept where a terminal shows them.
         queries: how often each query below it was sent; None where none was.
     """
@@ -57,6 +58,7 @@ class Operation:
     __slots__ = (
         "_pipeline",
         "_started",
+        "adopted",
         "calls",
         "context",
         "duration_ns",
@@ -77,6 +79,7 @@ class Operation:
         "span_id",
         "start_ns",
         "stream",
+        "trace_flags",
         "trace_id",
         "written",
     )
@@ -92,6 +95,7 @@ class Operation:
         context: Context | None = None,
         remote: SpanContext | None = None,
         links: Sequence[Link] = (),
+        span: Span | None = None,
     ) -> None:
         self._pipeline = pipeline
         self.event = event
@@ -113,8 +117,10 @@ class Operation:
         self.written: dict[str, str] | None = None
         self.trace_id = ""
         self.span_id = ""
+        self.trace_flags = ""
         self.sampled = False
-        self.span: Span | None = None
+        self.span: Span | None = span
+        self.adopted = span is not None
         self.stream = False
         self.calls: list[Operation] | None = None
         self.queries: dict[str, int] | None = None

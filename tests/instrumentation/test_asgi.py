@@ -296,7 +296,7 @@ async def test_the_sampler_decides_about_a_new_trace(app, sampler, ratio, kept):
     with testing.capture(app, config=config) as captured:
         await call(app, "GET", "/items/7")
         assert len(captured.spans) == kept
-        assert captured.line("GET /items/{item_id} 200")["trace_flags"] == f"0{kept}"
+        assert captured.line("GET /items/{item_id} 200")["trace_flags"] == f"0{kept + 2}"  # and a random id
 
 
 async def test_a_sampler_that_follows_no_parent_decides_about_every_trace(app):

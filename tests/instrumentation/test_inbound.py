@@ -140,7 +140,7 @@ def test_a_strangers_decision_about_sampling_does_not_count(sent, ratio):
     )
     with obskit.testing.capture(app, config=config) as captured:
         raw_asgi.get(app, "/", sent)
-        assert captured.line("GET / 200")["trace_flags"] == ("01" if ratio else "00")
+        assert captured.line("GET / 200")["trace_flags"] == ("03" if ratio else "02")
 
 
 def test_a_connection_is_a_strangers_too():

@@ -199,6 +199,10 @@ ROWS = {
         "contract/test_configured_effects.py::test_buckets_are_those_that_are_given",
         "test_config.py::test_the_buckets_are_the_conventions",
     ),
+    "server_spans": (
+        *READ,
+        "test_server_span.py::test_one_server_span_a_request",
+    ),
     "client_address": (
         *READ,
         "instrumentation/test_asgi.py::test_the_clients_address_is_kept_as_far_as_it_may_be",

@@ -81,6 +81,9 @@ ROWS = {
         "test_server_span.py::test_contrib_that_comes_after_the_first_app_has_begun",
         "test_close.py::test_contribs_middleware_stands_down_for_observed_requests_only",
     ),
+    "obskit": ("test_server_span.py::test_one_server_span_a_request",),
+    "contrib": ("test_server_span.py::test_one_server_span_a_request",),
+    "native": ("test_server_span.py::test_one_server_span_a_request",),
     "an SDK TracerProvider set before": (
         "test_server_span.py::test_a_provider_of_the_users_own_is_kept",
         "signals/test_traces.py::test_a_provider_without_an_exporter_is_given_obskits_until_close",

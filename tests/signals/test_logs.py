@@ -40,6 +40,7 @@ def emit(memory):
 def started(signal, event=semconv.EVENT_HTTP_SERVER, kind=SpanKind.SERVER, name="GET /a", context=None, **fields):
     op = Operation(Pipeline([signal]), event, name, kind, fields=fields, context=context)
     op.trace_id, op.span_id, op.sampled = "a" * 32, "b" * 16, True
+    op.trace_flags = "01"
     return op
 
 
@@ -220,7 +221,7 @@ def test_without_a_trace_there_are_no_ids(emit, memory):
 
 def test_an_unsampled_trace_has_ids_and_says_so(emit, memory):
     op = request(Logs(emit))
-    op.sampled = False
+    op.sampled, op.trace_flags = False, "00"
     op.finish()
     assert memory.lines[0]["trace_flags"] == "00"
 

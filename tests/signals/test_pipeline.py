@@ -83,7 +83,7 @@ class Spans:
         op.context = trace.set_span_in_context(op.span, op.context)
         ids = op.span.get_span_context()
         op.trace_id, op.span_id = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
-        op.sampled = True
+        op.sampled, op.trace_flags = True, "01"
 
     def finish(self, op):
         op.span.end()
@@ -160,7 +160,7 @@ def test_the_current_span_is_authoritative_within_an_operation(stdlib, memory, o
 
 
 def test_an_unsampled_operation_and_one_without_a_trace(stdlib, memory, op):
-    op.sampled = False
+    op.sampled, op.trace_flags = False, "00"
     stdlib.info("x")
     assert memory.last["trace_flags"] == "00"
     op.trace_id = ""

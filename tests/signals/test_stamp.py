@@ -31,6 +31,7 @@ class Spans:
         op.context = trace.set_span_in_context(op.span, op.context)
         ids = op.span.get_span_context()
         op.trace_id, op.span_id, op.sampled = f"{ids.trace_id:032x}", f"{ids.span_id:016x}", True
+        op.trace_flags = "01"
 
     def finish(self, op):
         pass

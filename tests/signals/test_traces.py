@@ -199,7 +199,7 @@ def test_samplers(sampler, ratio, parent, sampled):
             if parent is not None:
                 assert (own.trace_id, own.trace_state.get("k"), own.span_id != 7) == (0xABC << 64, "v", True)
         assert len(captured.spans) == int(sampled)
-        assert captured.line("job ok")["trace_flags"] == ("01" if sampled else "00")
+        assert captured.line("job ok")["trace_flags"] == f"{own.trace_flags:02x}"
 
 
 def test_the_limits_are_all_given_so_that_no_variable_is_read_again(monkeypatch):

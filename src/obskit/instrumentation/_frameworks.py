@@ -10,13 +10,14 @@ from __future__ import annotations
 import importlib
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from obskit._asgi import ASGIApp, Receive, Scope, Send
 from obskit._pipeline import Pipeline
 
 _MARK = "__obskit__"
+_MAX_DEPTH = 16
 #: Module and name of the class of a framework's apps; a FastAPI is a Starlette.
 _APPS = {
     "starlette": ("starlette.applications", "Starlette"),
@@ -35,9 +36,32 @@ def can_instrument(app: Any) -> bool:
     return any(_is_of(framework, app) for framework in _APPS)
 
 
+def is_starlette(app: Any) -> bool:
+    """Whether `app` is a Starlette app, FastAPI's among them."""
+    return _is_of("starlette", app)
+
+
+def is_fastapi(app: Any) -> bool:
+    """Whether `app` is a FastAPI app."""
+    return _class_of(app, "fastapi.applications", "FastAPI") is not None
+
+
 def _is_of(framework: str, app: Any) -> bool:
-    module, name = _APPS[framework]
-    return module in sys.modules and isinstance(app, getattr(sys.modules[module], name, ()))
+    return _class_of(app, *_APPS[framework]) is not None
+
+
+def _class_of(app: Any, module: str, name: str) -> type[Any] | None:
+    # By name: ``opentelemetry-instrument`` puts a subclass in the place of the class that apps are made of.
+    return next((each for each in type(app).__mro__ if (each.__module__, each.__name__) == (module, name)), None)
+
+
+def layers_of(app: Any) -> Iterator[Any]:
+    """An app's middleware, from the outermost inwards, and what is in the middle of it."""
+    for _ in range(_MAX_DEPTH):
+        if app is None:
+            return
+        yield app
+        app = getattr(app, "app", None)
 
 
 def routes_itself(app: Any, path: str) -> bool:
@@ -54,12 +78,15 @@ def is_instrumented(app: Any) -> bool:
     return hasattr(type(app), _MARK)
 
 
-def instrument(app: Any, observe: Callable[[ASGIApp], ASGIApp]) -> Callable[[], None]:
+def instrument(
+    app: Any, observe: Callable[[ASGIApp], ASGIApp], inside: Callable[[ASGIApp], ASGIApp] | None = None
+) -> Callable[[], None]:
     """Put what `observe` makes of the app around it, in place; routes may still be added.
 
     Args:
         app: an app for which :func:`can_instrument` holds.
         observe: makes the observed app from the app's own call.
+        inside: makes what stands between FastAPI's own call and Starlette's, from the latter.
 
     Returns:
         A function that gives the app its class back.
@@ -73,7 +100,7 @@ def instrument(app: Any, observe: Callable[[ASGIApp], ASGIApp]) -> Callable[[], 
     mark = object()
     # Without slots of its own, the subclass has the layout of its base, which is what an object's class may become.
     body = {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__, "__slots__": (), _MARK: mark}
-    app.__class__ = type(cls.__name__, (cls,), body)
+    app.__class__ = type(cls.__name__, (cls,) if inside is None else (cls, _between(app, inside)), body)
     seen = _reference(app)
 
     def restore() -> None:
@@ -82,6 +109,20 @@ def instrument(app: Any, observe: Callable[[ASGIApp], ASGIApp]) -> Callable[[], 
             app.__class__ = cls
 
     return restore
+
+
+def _between(app: Any, inside: Callable[[ASGIApp], ASGIApp]) -> type:
+    """A base class that comes ahead of Starlette where FastAPI calls ``super()``."""
+    base: Any = _class_of(app, *_APPS["starlette"])
+    within = inside(lambda scope, receive, send: base.__call__(app, scope, receive, send))
+
+    async def call(_self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await base.__call__(app, scope, receive, send)
+        else:
+            await within(scope, receive, send)
+
+    return type(base.__name__, (base,), {"__call__": call, "__module__": base.__module__})
 
 
 def _reference(app: Any) -> Callable[[], Any]:

@@ -33,16 +33,19 @@ class Inbound:
 
     Attributes:
         wanted: the headers to look up in each request, by their bytes.
+        of_the_caller: those of them that carry trace context or baggage.
     """
 
-    __slots__ = ("_read", "_trusts", "wanted")
+    __slots__ = ("_read", "_trusts", "of_the_caller", "wanted")
 
     def __init__(
         self, propagators: Collection[str] = ("tracecontext", "baggage"), trust: str | Sequence[str] = "always"
     ) -> None:
         self._read, names = reader(propagators)
         self._trusts = None if trust == "always" else _within(() if trust == "never" else trust)
-        names += FACTS + ((BAGGAGE,) if "baggage" in propagators else ())
+        names += (BAGGAGE,) if "baggage" in propagators else ()
+        self.of_the_caller = frozenset(name.encode() for name in names)
+        names += FACTS
         self.wanted: Mapping[bytes, str] = MappingProxyType({name.encode(): name for name in names})
 
     def caller(self, headers: Mapping[str, Sequence[str]], peer: Any) -> Caller:
@@ -54,11 +57,15 @@ class Inbound:
         """
         context = otel_context.get_current()
         remote = self._read(headers)
-        if self._trusts is not None and not self._trusts(peer[0] if peer else None):
+        if self._trusts is not None and not self.trusts(peer):
             return _stranger(remote, context)
         if BAGGAGE in headers:
             context = with_baggage(headers[BAGGAGE], context)
         return context if remote is None else with_debug(remote, context), remote, ()
+
+    def trusts(self, peer: Any) -> bool:
+        """Whether what `peer` says of itself counts."""
+        return self._trusts is None or self._trusts(peer[0] if peer else None)
 
 
 def _stranger(remote: SpanContext | None, context: Context) -> Caller:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from obskit import semconv
 from obskit._asgi import SCOPE_KEY, ASGIApp, Receive, Scope, Send, path_below_root
@@ -29,9 +29,9 @@ from obskit.instrumentation.function import leave
 from obskit.operation import Operation
 
 # The keys by which FastAPI's and Starlette's own telemetry know that a request is observed already.
-_FASTAPI_KEY = "fastapi.telemetry"
+FASTAPI_KEY = "fastapi.telemetry"
 _STARLETTE_KEY = "starlette.opentelemetry"
-_CONNECTIONS = frozenset({"http", "websocket"})
+CONNECTIONS = frozenset({"http", "websocket"})
 
 
 class Endpoints(Protocol):
@@ -55,12 +55,14 @@ class ServerOptions:
         client_address: how much of the peer's address is kept.
         response_trace_header: name of the response header that carries the trace id; empty for none.
         left_to_app: told once for each of the endpoints' paths that the app routes itself.
+        not_produced: told of each request whose SERVER span somebody else should have made, and has not.
     """
 
     inbound: Inbound = field(default_factory=Inbound)
     client_address: Literal["full", "truncated", "off"] = "full"
     response_trace_header: str = ""
     left_to_app: Callable[[str], None] = lambda _path: None
+    not_produced: Callable[[], None] = lambda: None
 
 
 class ObservedApp:
@@ -74,6 +76,9 @@ class ObservedApp:
         options: see :class:`ServerOptions`.
         routed_by: the object whose ``routes`` name the mounts, where it is not `app` itself.
     """
+
+    #: Whether a span that is current in this process is the request's own, made by somebody else.
+    adopts = False
 
     def __init__(  # noqa: PLR0913  (handed over by the handle)
         self,
@@ -130,7 +135,7 @@ class ObservedApp:
         """What observes this connection; None where obskit has nothing to observe, or cannot."""
         kind = scope["type"]
         # With an operation in it, the app is wrapped twice, or mounted in another that is observed: that one has it.
-        if kind not in _CONNECTIONS or SCOPE_KEY in scope:
+        if kind not in CONNECTIONS or SCOPE_KEY in scope:
             return None
         if not self._lifecycle.begun:
             self._begin_without_lifespan()
@@ -145,6 +150,7 @@ class ObservedApp:
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange | Connection:
         headers = wanted_headers(scope["headers"], self._inbound.wanted)
         context, remote, links = self._inbound.caller(headers, scope.get("client"))
+        span = self._adopted() if self.adopts else None
         websocket = scope["type"] == "websocket"
         method: str = "GET" if websocket else scope["method"]
         known = method if method in semconv.KNOWN_METHODS else semconv.METHOD_OTHER
@@ -157,12 +163,16 @@ class ObservedApp:
             context=context,
             remote=remote,
             links=links,
+            span=span,
         )
-        scope[_FASTAPI_KEY] = None
+        scope.setdefault(FASTAPI_KEY, None)
         scope[_STARLETTE_KEY] = True
         if websocket:
             return Connection(op, scope, receive, send, self._routed_by)
         return Exchange(op, scope, receive, send, self._routed_by, self._trace_header)
+
+    def _adopted(self) -> Span | None:
+        """The span that somebody else has made for this request, if :attr:`adopts` says that somebody does."""
 
     def _fields(self, scope: Scope, headers: dict[str, list[str]], method: str, known: str) -> dict[str, Value]:
         policy, get = self._pipeline.policy, scope.get

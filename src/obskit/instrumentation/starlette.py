@@ -9,6 +9,8 @@ from typing import Any
 
 from obskit._asgi import SCOPE_KEY, Receive, Scope, Send
 from obskit._pipeline import Pipeline
+from obskit.instrumentation._frameworks import is_instrumented, layers_of
+from obskit.instrumentation.asgi import ObservedApp
 from obskit.instrumentation.function import in_background
 
 _CONTRIB_ASGI = "opentelemetry.instrumentation.asgi"
@@ -16,11 +18,15 @@ _BACKGROUND = "starlette.background"
 _MARK = "__obskit__"
 
 
+def _is_observed(app: Any) -> bool:
+    return any(isinstance(layer, ObservedApp) or is_instrumented(layer) for layer in layers_of(app))
+
+
 class StandDown:
     """Has contrib's ASGI middleware, under FastAPI's and Starlette's instrumentors too, leave observed requests alone.
 
-    It is inside of the app and would add a second span for the request, and one for each message. Requests of apps
-    that obskit does not observe keep their span.
+    Inside of the app, or put around it after obskit, it would add a second span for the request, and one for each
+    message. Requests of apps that obskit does not observe keep their span.
     """
 
     def __init__(self) -> None:
@@ -36,7 +42,8 @@ class StandDown:
 
         @functools.wraps(original)
         async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-            await (self.app(scope, receive, send) if SCOPE_KEY in scope else original(self, scope, receive, send))
+            stands_down = SCOPE_KEY in scope or _is_observed(self.app)
+            await (self.app if stands_down else functools.partial(original, self))(scope, receive, send)
 
         cls.__call__ = call
 

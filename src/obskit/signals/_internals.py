@@ -22,7 +22,7 @@ from obskit.signals.cardinality import CappedSeries
 #: What calls ``_guard.contained``, so that each counter exists from the start.
 _COMPONENTS = (
     "annotate", "asgi", "close", "databases", "encode", "health", "httpx", "log_records", "logs", "loop", "metrics",
-    "propagation", "spans", "traces", "writer",
+    "propagation", "server_spans", "spans", "traces", "writer",
 )  # fmt: skip
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 

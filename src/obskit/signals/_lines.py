@@ -201,7 +201,7 @@ def ids_of(op: Operation) -> dict[str, str]:
     return {
         semconv.TRACE_ID: op.trace_id,
         semconv.SPAN_ID: op.span_id,
-        semconv.TRACE_FLAGS: "01" if op.sampled else "00",
+        semconv.TRACE_FLAGS: op.trace_flags,
     }
 
 

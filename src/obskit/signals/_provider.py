@@ -20,7 +20,8 @@ from opentelemetry.util.types import Attributes
 from obskit._sdk import without_variables
 
 #: FastAPI's native telemetry wakes up for every app of the process once a provider is set. obskit sets one for its
-#: own spans: apps that it does not observe stay as quiet as they were, and those that it does need no second span.
+#: own spans: apps that it does not observe stay as quiet as they were, and those that it does need no second span,
+#: unless it is to be FastAPI's.
 _NATIVE_FASTAPI = "fastapi"
 
 
@@ -32,6 +33,7 @@ class GlobalTracerProvider(trace.TracerProvider):
 
     def __init__(self) -> None:
         self.live: SdkTracerProvider | None = None
+        self.native = False
 
     def get_tracer(
         self,
@@ -41,8 +43,6 @@ class GlobalTracerProvider(trace.TracerProvider):
         attributes: Attributes = None,
     ) -> trace.Tracer:
         """A tracer that uses whichever provider is live when it starts a span."""
-        if instrumenting_module_name == _NATIVE_FASTAPI:
-            return trace.NoOpTracer()
         return _GlobalTracer(self, (instrumenting_module_name, instrumenting_library_version, schema_url, attributes))
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
@@ -71,8 +71,11 @@ class _GlobalTracer(trace.Tracer):
 
     def _tracer(self) -> trace.Tracer:
         live, tracer = self._resolved
-        if live is not self._provider.live:
-            live = self._provider.live
+        wanted = self._provider.live
+        if self._identity[0] == _NATIVE_FASTAPI and not self._provider.native:
+            wanted = None
+        if live is not wanted:
+            live = wanted
             tracer = trace.NoOpTracer() if live is None else live.get_tracer(*self._identity)
             self._resolved = (live, tracer)
         return tracer
@@ -143,12 +146,18 @@ def foreign() -> Literal["none", "bare", "exports"]:
     return "exports" if has_exporter(provider) else "bare"
 
 
-def make_live(provider: SdkTracerProvider, undo: ExitStack) -> None:
-    """Make `provider` what the global provider delegates to, until `undo` is closed."""
+def make_live(provider: SdkTracerProvider, undo: ExitStack, *, native: bool) -> None:
+    """Make `provider` what the global provider delegates to, until `undo` is closed.
+
+    Args:
+        provider: the live one.
+        undo: where its end is registered.
+        native: whether FastAPI's own telemetry is to make spans.
+    """
     with without_variables(OTEL_PYTHON_TRACER_PROVIDER):  # a provider that it names has been looked for
         if trace.get_tracer_provider() is not _global:
             trace.set_tracer_provider(_global)
-    _global.live = provider
+    _global.live, _global.native = provider, native
     undo.callback(setattr, _global, "live", None)
 
 

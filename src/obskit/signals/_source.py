@@ -20,7 +20,7 @@ from obskit.operation import Operation
 from obskit.signals._samplers import Consistent
 from obskit.signals._span import OperationSpan
 
-_SAMPLED, _RANDOM, _KNOWN_FLAGS = 0x01, 0x02, 0x03
+SAMPLED, _RANDOM, KNOWN_FLAGS = 0x01, 0x02, 0x03
 _FLAGS = tuple(TraceFlags(flags) for flags in range(4))
 _getrandbits = random.getrandbits
 
@@ -97,23 +97,23 @@ class SpanSource:
             parent = trace.get_current_span(op.context).get_span_context()
         if parent is not None and parent.is_valid:
             decided = type(parent.trace_flags) is not Deferred
-            trace_id, flags, state = parent.trace_id, parent.trace_flags & _KNOWN_FLAGS, parent.trace_state
+            trace_id, flags, state = parent.trace_id, parent.trace_flags & KNOWN_FLAGS, parent.trace_state
         else:  # from another process, though it names no trace: what B3 has for a decision alone
             decided = parent is not None and parent.is_remote
-            flags = _RANDOM | (0 if parent is None else parent.trace_flags & _SAMPLED)
+            flags = _RANDOM | (0 if parent is None else parent.trace_flags & SAMPLED)
             parent, trace_id, state = None, _getrandbits(128) or 1, DEFAULT_TRACE_STATE
         if not decided:
             if not self._threshold or trace_id & RANDOM_BITS >= self._threshold:
-                flags, state = flags & _RANDOM | _SAMPLED, self._state
+                flags, state = flags & _RANDOM | SAMPLED, self._state
             else:
                 flags &= _RANDOM
         elif not self._follows_parent:
             result = self._sampler.should_sample(context_of(op), trace_id, op.name, op.kind, op.fields, op.links)
             recording = result.decision.is_sampled()  # type: ignore[no-untyped-call]  # the SDK's own gap
-            flags = (flags & _RANDOM) | (_SAMPLED if recording else 0)
+            flags = (flags & _RANDOM) | (SAMPLED if recording else 0)
             state = result.trace_state or DEFAULT_TRACE_STATE
         context = SpanContext(trace_id, _getrandbits(64) or 1, False, _FLAGS[flags], state)  # noqa: FBT003  (is_remote)
-        if not flags & _SAMPLED:
+        if not flags & SAMPLED:
             return NonRecordingSpan(context)
         span = OperationSpan(op, context, parent, self)
         if self.processors.foreign:

@@ -20,12 +20,13 @@ from obskit.config import Config
 from obskit.operation import Operation
 from obskit.signals import _provider
 from obskit.signals._samplers import parented, root_sampler
-from obskit.signals._source import Processors, SpanSource, context_of
+from obskit.signals._source import KNOWN_FLAGS, SAMPLED, Processors, SpanSource, context_of
 from obskit.signals._span import OperationSpan, error_status, is_recorded
 
 #: OpenTelemetry's declarative configuration: where it is set, it decides about providers, exporters and propagators
 #: (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#declarative-configuration).
 CONFIG_FILE = "OTEL_CONFIG_FILE"
+_HEX_FLAGS = tuple(f"{flags:02x}" for flags in range(KNOWN_FLAGS + 1))
 
 
 class Spans(Protocol):
@@ -68,16 +69,26 @@ class Traces:
         self._exceptions = exceptions
 
     def start(self, op: Operation) -> None:
-        """Start the span; its ids are the operation's."""
-        op.span = span = self._spans.start(op)
+        """Start the span, unless somebody else has; its ids are the operation's."""
+        span = op.span
+        if span is None:
+            op.span = span = self._spans.start(op)
+        else:
+            for link in op.links:
+                span.add_link(link.context, link.attributes)
         context = span.get_span_context()
         if context.is_valid:
             op.trace_id = f"{context.trace_id:032x}"
             op.span_id = f"{context.span_id:016x}"
-            op.sampled = context.trace_flags.sampled
+            flags = context.trace_flags & KNOWN_FLAGS
+            op.trace_flags = _HEX_FLAGS[flags]
+            op.sampled = flags & SAMPLED != 0
 
     def finish(self, op: Operation) -> None:
-        """Give the span the operation's fields, and end it at the very moment the operation did."""
+        """Give the span the operation's fields, and end it at the very moment the operation did.
+
+        One that was adopted is ended by who has made it, right after.
+        """
         span = op.span
         if span is None or not (op.sampled or span.is_recording()):
             return
@@ -99,7 +110,8 @@ class Traces:
             span.set_status(error_status(written))
         elif op.outcome == "error":
             span.set_status(StatusCode.ERROR)
-        span.end(end_ns)
+        if not op.adopted:
+            span.end(end_ns)
 
 
 def span_limits(config: Config) -> SpanLimits:
@@ -137,5 +149,5 @@ def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
     sampler = parented(root, config)
     with without_variables("SDK_DISABLED"):  # `enabled` has been decided; arguments beat the environment
         provider = TracerProvider(sampler, resource, False, processors, span_limits=limits)  # noqa: FBT003  (no atexit)
-    _provider.make_live(provider, undo)
+    _provider.make_live(provider, undo, native=config.server_spans == "native")
     return SpanSource(provider, processors, sampler, root, policy, exceptions, limits)
