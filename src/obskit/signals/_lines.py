@@ -190,7 +190,7 @@ def trace_fields() -> dict[str, str]:
     return {
         semconv.TRACE_ID: format_trace_id(ids.trace_id),
         semconv.SPAN_ID: format_span_id(ids.span_id),
-        semconv.TRACE_FLAGS: "01" if ids.trace_flags.sampled else "00",
+        semconv.TRACE_FLAGS: f"{ids.trace_flags & 0x03:02x}",  # as the header says them
     }
 
 
