@@ -20,6 +20,7 @@ import uvicorn.config
 from opentelemetry.trace import SpanKind
 
 from obskit import semconv
+from obskit._exception import mark_carried
 from obskit._pipeline import Pipeline
 from obskit.operation import Operation
 from obskit.redaction import Redactor
@@ -263,6 +264,23 @@ def test_a_uvicorn_that_is_imported_already_configures_no_handlers_of_its_own(in
         assert logging.getLogger(name).handlers == []
         assert logging.getLogger(name).propagate
         assert logging.getLogger(name).level in {logging.INFO, logging.NOTSET}
+
+
+def test_hypercorns_reports_of_what_a_line_has_carried_give_way(install, memory, capsys):
+    import hypercorn.config
+
+    logs = install()
+    logger = hypercorn.config.Config().log.error_logger  # with a handler of its own, once startup is over
+    carried, other = ValueError("carried"), ValueError("other")
+    mark_carried(carried)
+    for error in (carried, other):
+        logger.error("Error in ASGI Framework", exc_info=error)
+    assert [line["exception.message"] for line in memory.lines] == ["other"]
+    assert "ValueError: other" in (shown := capsys.readouterr().err)
+    assert "carried" not in shown
+    logs.restore()
+    assert logger.filters == []
+    logger.handlers.clear()
 
 
 def test_handlers_that_appear_later_are_taken_and_given_back(install, memory):

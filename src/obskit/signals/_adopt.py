@@ -31,6 +31,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 _STANDARD_DESCRIPTORS: Final = (1, 2)
 _ACCESS: Final = "uvicorn.access"
+_HYPERCORN: Final = "hypercorn.error"
 _SERVERS: Final = ("uvicorn", "uvicorn.error", _ACCESS, "gunicorn.error", "gunicorn.access")
 #: Loggers of HTTP clients, which log every request at INFO; the operations say the same.
 _CHATTY: Final = ("httpx", "httpcore", "urllib3")
@@ -83,7 +84,8 @@ class _Replace(LogPipeline):
 
     def __init__(self, lines: Lines, level: int, signal: Logs, *, has_request_lines: bool, console: bool) -> None:
         super().__init__("replace", signal=signal, console=console)
-        self._handler = LineHandler(lines)
+        self._handler = handler = LineHandler(lines)
+        self._is_no_repetition = lambda record: not (record.exc_info and handler.gives_way(record))
         self._has_request_lines = has_request_lines
         self._undo.callback(configure_structlog(lines, level))
         self._set_level(logging.root, level)
@@ -104,6 +106,8 @@ class _Replace(LogPipeline):
             logger = logging.root.manager.loggerDict.get(name)
             if isinstance(logger, logging.Logger) and self._take_streams(logger):
                 self._set(logger, "propagate", value=True)
+        if "hypercorn" in sys.modules:
+            self._silence_reports(logging.getLogger(_HYPERCORN))
         if self._handler.access_gives_way:
             self._silence_access()
 
@@ -120,6 +124,12 @@ class _Replace(LogPipeline):
             logger.removeHandler(handler)
             self._undo.callback(_give_back, logger, index, handler)
         return bool(taken)
+
+    def _silence_reports(self, logger: logging.Logger) -> None:
+        """Leave reports that give way out of what a server writes itself: its handler comes once startup is over."""
+        if self._is_no_repetition not in logger.filters:
+            logger.addFilter(self._is_no_repetition)
+            self._undo.callback(logger.removeFilter, self._is_no_repetition)
 
     def _silence_access(self) -> None:
         """Spare the server the making of lines that nobody would see."""

@@ -49,6 +49,10 @@ class LineHandler(logging.Handler):
         self.emit(record)
         return True
 
+    def gives_way(self, record: logging.LogRecord) -> bool:
+        """Whether a record is the report of an exception whose stack trace stands on a canonical line, or will."""
+        return _is_report(record) and is_reported(record.exc_info, beforehand=self.access_gives_way)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record as one line; contained, never raises."""
         try:
@@ -61,7 +65,7 @@ class LineHandler(logging.Handler):
         is_access = name in _ACCESS_LOGGERS
         if is_access and self.access_gives_way:
             return
-        if record.exc_info and _is_report(record) and is_reported(record.exc_info, beforehand=self.access_gives_way):
+        if record.exc_info and self.gives_way(record):
             return
         message = interpolated(record.msg, record.args)
         fields: dict[Any, Any] = {}
