@@ -497,6 +497,11 @@ async def test_a_websocket_is_one_operation(how, code, outcome):
 # -- what is read from headers --------------------------------------------------------------------------------------
 
 
+def test_white_space_around_a_value_is_not_part_of_it():
+    headers = [(b"traceparent", b"\t a \t"), (b"host", b" \t")]
+    assert wanted_headers(headers, Inbound().wanted) == {"traceparent": ["a"], "host": [""]}
+
+
 def test_headers_are_read_within_bounds():
     headers = [(b"x-request-id", b"x" * 5000), (b"host", b"\xff\\"), (b"cookie", b"secret")]
     headers += [(b"baggage", b"a=%d" % i) for i in range(100)]

@@ -19,7 +19,9 @@ _CLOCK_SKEW_MS = 1_000.0
 def wanted_headers(headers: Iterable[tuple[bytes, bytes]], names: Mapping[bytes, str]) -> dict[str, list[str]]:
     """The headers that obskit reads, by name, each value cut to what may be kept.
 
-    Bytes outside ASCII are read as latin-1, as HTTP does; nothing a client sends raises here.
+    Bytes outside ASCII are read as latin-1, as HTTP does, and white space around a value is not part of it
+    (https://www.rfc-editor.org/rfc/rfc9110#section-5.5), though some servers leave it there. Nothing a client sends
+    raises here.
 
     Args:
         headers: a request's.
@@ -34,7 +36,7 @@ def wanted_headers(headers: Iterable[tuple[bytes, bytes]], names: Mapping[bytes,
         wanted = names.get(name)
         if wanted is None:
             continue
-        text = value[: _MAX_CONTEXT_VALUE if wanted in _CONTEXT else _MAX_VALUE].decode("latin-1")
+        text = value[: _MAX_CONTEXT_VALUE if wanted in _CONTEXT else _MAX_VALUE].decode("latin-1").strip(" \t")
         values = found.get(wanted)
         if values is None:
             found[wanted] = [text]
