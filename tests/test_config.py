@@ -75,6 +75,7 @@ DEFAULTS = {
     "span_event_limit": 128,
     "span_link_limit": 128,
     "propagators": ("tracecontext", "baggage"),
+    "propagate_to": (),
     "trust_inbound": "always",
     "sampler": "parentbased_always_on",
     "sampler_ratio": 1.0,
@@ -330,10 +331,25 @@ VARIABLES = {
     "OBSKIT_CLIENT_ADDRESS": ("client_address", pairs("full", "truncated", "off"), ["none", "hash"]),
     "OBSKIT_REDACT": ("redact", [("iban, pin", ("iban", "pin")), ("x", ("x",))], NOT_LISTS),
     "OBSKIT_REDACT_ALLOW": ("redact_allow", [("token", ("token",))], NOT_LISTS),
+    "OBSKIT_PROPAGATE_TO": (
+        "propagate_to",
+        [
+            ("Stock, *.internal", ("stock", "*.internal")),
+            ("*", ("*",)),
+            ("::1,10.0.*,fd00:*", ("::1", "10.0.*", "fd00:*")),
+        ],
+        [*NOT_LISTS, "http://stock", "stock:80", "stock/x", "a b", "user@stock", "[::1]"],
+    ),
     "OBSKIT_CLIENTS": (
         "clients",
-        [("httpx", ("httpx",)), ("HTTPX,httpx", ("httpx",)), ("none", ()), ("None", ())],
-        ["requests", "httpx,aiohttp", "none,httpx"],
+        [
+            ("httpx", ("httpx",)),
+            ("HTTPX,httpx", ("httpx",)),
+            ("aiohttp, httpx2,requests,urllib3", ("aiohttp", "httpx2", "requests", "urllib3")),
+            ("none", ()),
+            ("None", ()),
+        ],
+        ["pycurl", "httpx,grpc", "none,httpx"],
     ),
     "OBSKIT_SERVER_SPANS": ("server_spans", pairs("obskit", "contrib", "native"), ["none", "fastapi"]),
     **{
@@ -706,6 +722,7 @@ WRONG = {
     "span_queue_size": [0, 1.0, "5", True, None, 2**31, 10**5000],
     "trust_inbound": ["", "10.0.0.0/8;::1", (), (None,), ("",), (8,), 8],
     "propagators": ["baggage", ("jaeger",), (None,)],
+    "propagate_to": ["stock", ("",), (5,), ("http://stock",), None],
     "sampler": ["ALWAYS_ON", None, "half"],
     "sampler_ratio": [2, "1", True, None],
     "response_trace_header": ["", "a b", 5],
@@ -723,7 +740,7 @@ WRONG = {
     "series_limit": [0, "x"],
     "duration_buckets": [(), (2, 1), ("1",), 5, (0,), (True,)],
     "redact": ["password", (1,), ("",)],
-    "clients": ["httpx", ("requests",), ("none",), ([],)],
+    "clients": ["httpx", ("pycurl",), ("none",), ([],)],
     "live_path": [None, "x", 5, "/ x"],
     "shutdown_seconds": [-1, "5", 86_401],
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from obskit import semconv
 from obskit._parse import HEADER_NAME, LEVEL, NEGATED, PATH, PROJECT, RATIO, SECRET, TEXT, URL, choice, count, seconds
-from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, NAMES, PROMOTED, TRUST, names_of, subset
+from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, HOSTS, NAMES, PROMOTED, TRUST, names_of, subset
 from obskit._setting import setting
 
 if TYPE_CHECKING:
@@ -259,6 +259,12 @@ class Table:
         "OBSKIT_TRUST_INBOUND",
         "Whose trace context and baggage are taken over: `always`, `never`, or the networks of peers, as CIDRs.",
     )
+    propagate_to: tuple[str, ...] = setting(
+        (),
+        HOSTS,
+        "OBSKIT_PROPAGATE_TO",
+        "Hosts that baggage is sent to, `*` for any characters: `stock,*.internal`. Trace context goes everywhere.",
+    )
     sampler: Sampler = setting(
         "parentbased_always_on",
         _SAMPLERS,
@@ -320,10 +326,14 @@ class Table:
     redact_allow: tuple[str, ...] = setting((), NAMES, "OBSKIT_REDACT_ALLOW", "Names to leave as they are.")
     clients: tuple[str, ...] | None = setting(
         None,
-        subset("httpx", "aio_pika", "asyncpg", "kafka", "psycopg", "pymongo", "redis", "sqlalchemy", "sqlite3"),
+        subset(
+            *("httpx", "httpx2", "aiohttp", "requests", "urllib3"),
+            *("aio_pika", "asyncpg", "kafka", "psycopg", "pymongo", "redis", "sqlalchemy", "sqlite3"),
+        ),
         "OBSKIT_CLIENTS",
-        "Libraries whose calls are observed, of `httpx`, `aio_pika`, `asyncpg`, `kafka`, `psycopg`, `pymongo`, "
-        "`redis`, `sqlalchemy` and `sqlite3`; `none` in the variable, `()` as argument: none of them.",
+        "Libraries whose calls are observed, of `httpx`, `httpx2`, `aiohttp`, `requests`, `urllib3`, `aio_pika`, "
+        "`asyncpg`, `kafka`, `psycopg`, `pymongo`, `redis`, `sqlalchemy` and `sqlite3`; `none` in the variable, `()` "
+        "as argument: none of them.",
         default_doc="every supported one that is imported",
     )
     server_spans: Literal["obskit", "contrib", "native"] = setting(

@@ -282,7 +282,7 @@ class Obskit:
         self._stand_down.install()
         self._frameworks.install()
         if self.config.enabled:
-            self._clients.install()
+            self._clients.look()
         restore = starlette.instrument_background(self._pipeline)
         if restore is not None:
             self.undo.callback(restore)

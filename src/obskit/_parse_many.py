@@ -29,6 +29,7 @@ TAKEN_LABELS = frozenset(
     | {"le", "quantile", "job", "instance"}
 )
 _LABEL = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
+_HOST = re.compile(r"[\w.*-]+|[0-9a-f:.*]*:[0-9a-f.]*[:*][0-9a-f:.*]*")
 _MAX_PROMOTED = 16
 _MAX_VALUES = 100
 _MAX_VALUE_LENGTH = 128
@@ -62,6 +63,18 @@ def _check_names(value: object) -> tuple[str, ...]:
 
 
 NAMES = Kind(_check_names, _items)
+
+
+def _check_hosts(value: object) -> tuple[str, ...]:
+    allowed = "must be a list of names or addresses of hosts, without scheme, port and path"
+    hosts = tuple(string(item, allowed).lower() for item in _sequence(value, allowed))
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        raise ValueError(allowed)
+    return hosts
+
+
+#: Patterns of hosts: names, IPv4 and IPv6 addresses, with ``*`` for any characters.
+HOSTS = Kind(_check_hosts, _items)
 
 
 def names_of(*allowed: str, why: str = "") -> Kind:

@@ -6,7 +6,6 @@ import atexit
 import dataclasses
 import logging
 import os
-from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
@@ -34,6 +33,7 @@ from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
 from obskit.instrumentation._clients import Clients
 from obskit.instrumentation._loop import LoopMonitor
+from obskit.instrumentation._outgoing import Outgoing
 from obskit.instrumentation.databases import Databases
 from obskit.instrumentation.server_spans import choose
 from obskit.redaction import Redactor
@@ -90,7 +90,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     logs = _logs(config, resource, writer, redactor, log_records, undo)
     spans = span_queue(config, exporter, redactor)
     metrics = _metrics(config, registry)
-    clients = Clients(pipeline, config.clients, propagation.propagator(_of_traces(config.propagators)))
+    clients = Clients(pipeline, config.clients, Outgoing(config.propagators, config.propagate_to))
     databases = Databases(pipeline, config.clients)
     health = Checks()
     undo.callback(health.close)
@@ -107,7 +107,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     install(pipeline)
     undo.callback(install, Pipeline())
 
-    _internals(registry, resource, spans, log_records, writer, pipeline, metrics, health)
+    _internals(registry, resource, spans, log_records, writer, pipeline, metrics, health, clients)
     handle = Obskit(
         server_spans=choose(config),
         config=config,
@@ -171,6 +171,7 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
     pipeline: Pipeline,
     metrics: Metrics,
     health: Checks,
+    clients: Clients,
 ) -> None:
     Internals(
         registry=registry,
@@ -180,15 +181,11 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
         log_records=log_records.tally if log_records else Tally(REASONS),
         log_bytes=lambda: writer.bytes_written,
         dropped_fields=lambda: pipeline.dropped_fields,
+        calls_without_timeout=lambda: clients.without_timeout,
         series_counts=metrics.series_counts,
         checks=health.snapshot,
     )
     register_process_metrics(registry)
-
-
-def _of_traces(propagators: Iterable[str]) -> list[str]:
-    """Those that outbound calls go by: baggage would reach every third party."""
-    return [name for name in propagators if name != propagation.BAGGAGE]
 
 
 def _propagate(config: Config, undo: ExitStack) -> None:

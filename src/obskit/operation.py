@@ -174,7 +174,12 @@ class Operation:
             contained("annotate", error)
 
     def finish(
-        self, *, exception: BaseException | None = None, error_type: str | None = None, cancelled: bool = False
+        self,
+        *,
+        exception: BaseException | None = None,
+        error_type: str | None = None,
+        cancelled: bool = False,
+        ended_at: int | None = None,
     ) -> None:
         """End the operation once; later calls do nothing.
 
@@ -182,10 +187,11 @@ class Operation:
             exception: what ended it, if an exception did.
             error_type: `error.type` where no exception tells it, such as a status ("503").
             cancelled: the work was abandoned by who asked for it; that is no error.
+            ended_at: when it ended, by ``perf_counter_ns()``, where that is not now.
         """
         if self.ended:
             return
-        self.duration_ns = perf_counter_ns() - self._started
+        self.duration_ns = (perf_counter_ns() if ended_at is None else ended_at) - self._started
         self.ended = True
         self.exception = exception
         if cancelled:

@@ -170,6 +170,7 @@ METRIC_LOG_BYTES: Final = "obskit_log_bytes"
 METRIC_SERIES: Final = "obskit_metric_series"
 METRIC_INTERNAL_ERRORS: Final = "obskit_internal_errors"
 METRIC_FIELDS_DROPPED: Final = "obskit_fields_dropped"
+METRIC_CALLS_WITHOUT_TIMEOUT: Final = "obskit_http_client_calls_without_timeout"
 METRIC_TARGET_INFO: Final = "target_info"
 
 #: The conventions' bounds for HTTP durations, in seconds.

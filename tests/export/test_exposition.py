@@ -196,6 +196,7 @@ def test_internals_are_valid_in_both_formats(registry):
         log_records=Tally(["unreachable"]),
         log_bytes=lambda: 1,
         dropped_fields=lambda: 2,
+        calls_without_timeout=lambda: 0,
         series_counts=metrics.series_counts,
         checks=list,
     )

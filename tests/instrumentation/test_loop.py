@@ -194,7 +194,7 @@ class TestCulprit:
         assert (found[0].function, found[0].line) == ("m.run", 2)
 
     def test_without_a_callback_there_is_nothing_to_name(self):
-        everything = frozenset(frame.f_code for frame in _blame._callers(sys._getframe()))
+        everything = frozenset(frame.f_code for frame in _blame.callers(sys._getframe()))
         assert _blame.culprit_of(threading.get_ident(), everything | {_blame.culprit_of.__code__}) is None
         assert _blame.culprit_of(-1, everything) is None
 

@@ -59,7 +59,11 @@ ROWS = {
         "test_init.py::test_metrics_exporter_none_leaves_no_metrics_path",
         "test_init.py::test_init_says_what_is_wired_and_what_is_off",
     ),
-    "clients": (*READ, "test_init.py::test_clients_are_those_that_are_configured"),
+    "clients": (
+        *READ,
+        "test_init.py::test_clients_are_those_that_are_configured",
+        "instrumentation/test_clients.py::test_only_the_clients_that_are_named_are_observed",
+    ),
     "otlp_endpoint": (
         *READ,
         "test_config.py::test_the_url_of_traces",
@@ -151,7 +155,7 @@ ROWS = {
     "propagators": (
         *READ,
         "instrumentation/test_asgi.py::test_only_the_propagators_that_are_on_are_read",
-        "instrumentation/test_httpx.py::test_without_trace_context_nothing_is_sent",
+        "instrumentation/test_clients.py::test_context_goes_out_as_the_propagators_say",
         "contract/test_configured_effects.py::test_what_is_written_is_what_the_propagators_write",
         "test_b3.py::test_a_request_continues_the_trace_and_passes_it_on",
         "test_b3.py::test_the_last_one_named_that_finds_a_span_counts",
@@ -163,6 +167,13 @@ ROWS = {
         "instrumentation/test_inbound.py::test_a_strangers_request_begins_a_trace_of_its_own",
         "instrumentation/test_inbound.py::test_a_strangers_decision_about_sampling_does_not_count",
         "instrumentation/test_inbound.py::test_peers_as_a_server_reports_them",
+    ),
+    "propagate_to": (
+        *READ,
+        "instrumentation/test_clients.py::test_baggage_goes_to_listed_hosts_only",
+        "instrumentation/test_clients.py::test_baggage_does_not_follow_a_redirect_to_another_host",
+        "instrumentation/test_clients.py::test_without_baggage_among_the_propagators_none_is_sent",
+        "instrumentation/test_clients.py::test_baggage_of_the_applications_own_stays",
     ),
     "sampler": (
         *READ,

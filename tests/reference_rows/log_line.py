@@ -86,7 +86,7 @@ ROWS = {
     "message.process": ("test_operation_api.py::test_kinds",),
     "http.client.request": (
         "signals/test_logs.py::test_only_local_roots_that_are_no_calls_have_a_line",
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
     ),
     "event.name": (
         "signals/test_logs.py::test_a_whole_line",
@@ -185,15 +185,15 @@ ROWS = {
     ),
     "websocket.sent.bytes": ("instrumentation/test_kinds.py::test_messages_are_counted_and_weighed",),
     "http.client.count": (
-        "instrumentation/test_httpx.py::test_calls_roll_up_into_the_operation_above",
+        "instrumentation/test_clients.py::test_calls_roll_up_into_the_operation_at_the_top",
         "e2e/test_chain.py::test_calls_are_rolled_up_into_the_line_of_the_request_that_made_them",
     ),
     "http.client.duration_ms": (
-        "instrumentation/test_httpx.py::test_calls_roll_up_into_the_operation_above",
+        "instrumentation/test_clients.py::test_calls_roll_up_into_the_operation_at_the_top",
         "e2e/test_chain.py::test_calls_are_rolled_up_into_the_line_of_the_request_that_made_them",
     ),
     "http.client.errors": (
-        "instrumentation/test_httpx.py::test_calls_roll_up_into_the_operation_above",
+        "instrumentation/test_clients.py::test_calls_roll_up_into_the_operation_at_the_top",
         "e2e/test_chain.py::test_calls_are_rolled_up_into_the_line_of_the_request_that_made_them",
     ),
     "db.client.repeated": ("databases/test_databases.py::test_a_query_that_is_sent_again_and_again_shows_on_the_line",),

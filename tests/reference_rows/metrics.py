@@ -12,7 +12,7 @@ ROWS = {
     ),
     "http_client_request_duration_seconds": (
         "signals/test_metrics.py::test_an_outbound_call_has_the_conventions_client_labels",
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
         "e2e/test_chain.py::test_the_client_metric_counts_the_calls_that_the_lines_tell_of",
     ),
     "db_client_operation_duration_seconds": (
@@ -97,6 +97,11 @@ ROWS = {
         "test_fields.py::test_the_configured_limit_is_kept_by_operations",
         "test_operation_api.py::test_after_the_end_fields_are_dropped_and_counted",
     ),
+    "obskit_http_client_calls_without_timeout_total": (
+        "signals/test_metrics.py::test_what_became_of_spans_and_lines_is_read_at_the_scrape",
+        "instrumentation/test_clients.py::test_a_call_without_a_timeout_is_counted_and_its_place_named_once",
+        "instrumentation/test_clients.py::test_a_call_with_a_timeout_is_not",
+    ),
     "obskit_metric_series": (
         "signals/test_metrics.py::test_what_became_of_spans_and_lines_is_read_at_the_scrape",
         "contract/test_configured_effects.py::test_a_metric_keeps_so_many_label_sets_and_one_more",
@@ -143,7 +148,7 @@ ROWS = {
     ),
     "server_address": (
         "signals/test_metrics.py::test_an_outbound_call_has_the_conventions_client_labels",
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
     ),
     "server_port": ("signals/test_metrics.py::test_an_outbound_call_has_the_conventions_client_labels",),
     "operation_name": (

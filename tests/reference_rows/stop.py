@@ -37,10 +37,11 @@ ROWS = {
         "signals/test_pipeline.py::test_structlog_is_as_it_was_afterwards",
         "signals/test_pipeline.py::test_what_someone_configured_since_stays",
     ),
-    "httpx": (
+    "client libraries": (
         "test_close.py::test_all_that_init_touched_is_as_before",
-        "instrumentation/test_httpx.py::test_clients_made_before_and_used_after_are_httpx_own_again",
+        "instrumentation/test_clients.py::test_clients_made_before_are_observed_and_afterwards_they_are_the_librarys_own",
         "instrumentation/test_httpx.py::test_a_patch_of_somebody_elses_on_top_is_left_in_place",
+        "instrumentation/test_clients_contrib.py::test_libraries_imported_after_init_are_observed",
     ),
     "OpenTelemetry": (
         "test_close.py::test_all_that_init_touched_is_as_before",

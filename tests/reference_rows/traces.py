@@ -9,8 +9,8 @@ ROWS = {
         "instrumentation/test_kinds.py::test_a_connection",
     ),
     "call": (
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
-        "instrumentation/test_httpx.py::test_each_hop_of_a_redirect_is_a_call",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_each_hop_of_a_redirect_is_a_call_and_counts_up",
     ),
     "task": (
         "instrumentation/test_frameworks.py::test_litestars_background_tasks_are_children_of_their_request",
@@ -20,29 +20,36 @@ ROWS = {
     ),
     "work": ("test_operation_api.py::test_ways_and_endings", "test_operation_api.py::test_kinds"),
     "http.request.method": (
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
-        "instrumentation/test_httpx.py::test_an_unknown_method_makes_no_name_of_its_own",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_an_unknown_method_makes_no_name_of_its_own",
     ),
-    "server.address": ("instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",),
+    "server.address": ("instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",),
     "server.port": (
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
         "instrumentation/test_httpx.py::test_a_transport_that_answers_at_once",
     ),
     "url.full": (
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
-        "instrumentation/test_httpx.py::test_credentials_and_secrets_of_a_url_stay_inside",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_credentials_and_secrets_of_a_url_stay_inside",
     ),
     "http.response.status_code": (
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
         "instrumentation/test_httpx.py::test_a_transport_that_answers_at_once",
     ),
+    "http.request.resend_count": (
+        "instrumentation/test_clients.py::test_each_hop_of_a_redirect_is_a_call_and_counts_up",
+        "instrumentation/test_clients.py::test_a_call_of_its_own_does_not_count_up",
+    ),
+    "network.protocol.version": (
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
+    ),
     "error.type": (
-        "instrumentation/test_httpx.py::test_statuses",
-        "instrumentation/test_httpx.py::test_a_refused_connection_is_an_error_by_its_type",
+        "instrumentation/test_clients.py::test_statuses",
+        "instrumentation/test_clients.py::test_a_refused_connection_is_an_error_by_its_type",
     ),
     "outcome": (
-        "instrumentation/test_httpx.py::test_a_call_is_one_client_span_whose_context_is_sent",
-        "instrumentation/test_httpx.py::test_a_cancelled_call_is_no_error",
+        "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
+        "instrumentation/test_clients.py::test_a_cancelled_call_is_no_error",
     ),
     "service.name": RESOURCE,
     "service.version": (*RESOURCE, "contract/test_identity.py::test_what_is_not_given_is_not_in_the_resource"),
@@ -84,6 +91,10 @@ ROWS = {
     "obskit": ("test_server_span.py::test_one_server_span_a_request",),
     "contrib": ("test_server_span.py::test_one_server_span_a_request",),
     "native": ("test_server_span.py::test_one_server_span_a_request",),
+    "opentelemetry-instrumentation-httpx": (
+        "instrumentation/test_clients_contrib.py::test_one_client_span_a_call_beside_contribs_instrumentors",
+        "instrumentation/test_clients_contrib.py::test_contribs_instrumentor_alone_does_what_it_did_before",
+    ),
     "an SDK TracerProvider set before": (
         "test_server_span.py::test_a_provider_of_the_users_own_is_kept",
         "signals/test_traces.py::test_a_provider_without_an_exporter_is_given_obskits_until_close",

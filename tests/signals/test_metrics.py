@@ -359,6 +359,7 @@ def internals(registry, *, spans=None, lines=None, records=None, checks=(), reso
         log_records=records or Tally(["unreachable"]),
         log_bytes=lambda: 321,
         dropped_fields=lambda: 7,
+        calls_without_timeout=lambda: 8,
         series_counts=lambda: {"a_seconds": 5},
         checks=lambda: checks,
     )
@@ -399,6 +400,7 @@ def test_what_became_of_spans_and_lines_is_read_at_the_scrape(registry):
     assert get("obskit_log_records_dropped_total", {"reason": "unreachable"}) == 2
     assert get("obskit_log_bytes_total") == 321
     assert get("obskit_fields_dropped_total") == 7
+    assert get("obskit_http_client_calls_without_timeout_total") == 8
     assert get("obskit_metric_series", {"metric": "a_seconds"}) == 5
 
 

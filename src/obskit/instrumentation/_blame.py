@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
@@ -43,7 +44,7 @@ class Culprit:
 
 def stack_below(frame: FrameType) -> frozenset[object]:
     """The code that called `frame`'s: seen from a callback of an event loop, what runs the loop."""
-    return frozenset(caller.f_code for caller in _callers(frame.f_back))
+    return frozenset(caller.f_code for caller in callers(frame.f_back))
 
 
 def culprit_of(thread: int, below: Collection[object]) -> Culprit | None:
@@ -54,7 +55,7 @@ def culprit_of(thread: int, below: Collection[object]) -> Culprit | None:
         below: code at which its stack ends: that of the event loop itself, see :func:`stack_below`.
     """
     top = sys._current_frames().get(thread)  # noqa: SLF001  (a documented function of CPython)
-    frames = list(takewhile(lambda frame: frame.f_code not in below, _callers(top)))
+    frames = list(takewhile(lambda frame: frame.f_code not in below, callers(top)))
     if not frames:
         return None
     frame = _blamed(frames)
@@ -69,7 +70,8 @@ def culprit_of(thread: int, below: Collection[object]) -> Culprit | None:
     )
 
 
-def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+def callers(frame: FrameType | None) -> Iterator[FrameType]:
+    """`frame`, and those that called it, from the innermost."""
     while frame is not None:
         yield frame
         frame = frame.f_back
@@ -77,15 +79,23 @@ def _callers(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _blamed(frames: Sequence[FrameType]) -> FrameType:
     """The innermost frame of the application; else of an installed library; else of anything."""
-    foreign = [frame for frame in frames if not _is_plumbing(frame.f_code.co_filename)]
+    foreign = [frame for frame in frames if not is_plumbing(frame.f_code.co_filename)]
     own = (frame for frame in foreign if not _is_installed(frame.f_code.co_filename))
     return next(own, foreign[0] if foreign else frames[0])
 
 
-def _is_plumbing(file: str) -> bool:
+@functools.lru_cache(4096)
+def is_plumbing(file: str) -> bool:
+    """Whether code of this file is obskit's or the standard library's."""
     if file.startswith((_OBSKIT, "<")):
         return True
     return file.startswith(_STANDARD_LIBRARY) and not _is_installed(file)
+
+
+@functools.lru_cache(4096)
+def is_application(file: str) -> bool:
+    """Whether code of this file is neither plumbing nor an installed library's."""
+    return not is_plumbing(file) and not _is_installed(file)
 
 
 def _is_installed(file: str) -> bool:

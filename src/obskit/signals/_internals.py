@@ -21,8 +21,9 @@ from obskit.signals.cardinality import CappedSeries
 
 #: What calls ``_guard.contained``, so that each counter exists from the start.
 _COMPONENTS = (
-    "annotate", "asgi", "close", "databases", "encode", "health", "httpx", "log_records", "logs", "loop", "metrics",
-    "propagation", "server_spans", "spans", "traces", "writer",
+    "aiohttp", "annotate", "asgi", "clients", "close", "databases", "encode", "health", "httpx", "httpx2",
+    "log_records", "logs", "loop", "metrics", "propagation", "requests", "server_spans", "spans", "traces", "urllib3",
+    "writer",
 )  # fmt: skip
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -73,6 +74,7 @@ class Internals:
         spans, log_lines, log_records: what became of them; records are what leaves by OTLP, lines by standard output.
         log_bytes: bytes of log lines that were written.
         dropped_fields: fields that operations had no room for.
+        calls_without_timeout: outbound calls that nothing ends if nobody answers.
         series_counts: label sets by metric.
         checks: the health checks' last results.
     """
@@ -87,6 +89,7 @@ class Internals:
         log_records: Tally,
         log_bytes: Callable[[], int],
         dropped_fields: Callable[[], int],
+        calls_without_timeout: Callable[[], int],
         series_counts: Callable[[], Mapping[str, int]],
         checks: Callable[[], Iterable[CheckState]],
     ) -> None:
@@ -96,6 +99,7 @@ class Internals:
         self._log_records = log_records
         self._log_bytes = log_bytes
         self._dropped_fields = dropped_fields
+        self._calls_without_timeout = calls_without_timeout
         self._series_counts = series_counts
         self._checks = checks
         registry.register(self)
@@ -111,6 +115,9 @@ class Internals:
         yield CounterMetricFamily(semconv.METRIC_LOG_BYTES, "Bytes of log lines written.", self._log_bytes())
         yield CounterMetricFamily(
             semconv.METRIC_FIELDS_DROPPED, "Fields that operations had no room for.", self._dropped_fields()
+        )
+        yield CounterMetricFamily(
+            semconv.METRIC_CALLS_WITHOUT_TIMEOUT, "Outbound calls without a timeout.", self._calls_without_timeout()
         )
         yield _counter(
             semconv.METRIC_INTERNAL_ERRORS,
