@@ -99,6 +99,7 @@ DEFAULTS = {
     "startup_path": "/startupz",
     "health_path": "/health",
     "metrics_path": "/metrics",
+    "worker_group": None,
     "shutdown_seconds": 5.0,
 }
 
@@ -360,6 +361,7 @@ VARIABLES = {
         )
         for name in ("LIVE", "READY", "STARTUP", "HEALTH", "METRICS")
     },
+    "OBSKIT_WORKER_GROUP": ("worker_group", [("orders", "orders"), ("none", "none")], []),
     "OBSKIT_SHUTDOWN_SECONDS": ("shutdown_seconds", [("0", 0.0), ("2.5", 2.5)], NOT_SECONDS),
 }
 #: Attributes of the resource that are fields.
@@ -742,6 +744,7 @@ WRONG = {
     "redact": ["password", (1,), ("",)],
     "clients": ["httpx", ("pycurl",), ("none",), ([],)],
     "live_path": [None, "x", 5, "/ x"],
+    "worker_group": [5, "", b"x"],
     "shutdown_seconds": [-1, "5", 86_401],
 }
 ARGUMENTS = [(name, value) for name, values in WRONG.items() for value in values]

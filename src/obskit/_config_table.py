@@ -347,6 +347,13 @@ class Table:
     startup_path: str = setting("/startupz", PATH, "OBSKIT_STARTUP_PATH", "Startup; empty: off.", blank=True)
     health_path: str = setting("/health", PATH, "OBSKIT_HEALTH_PATH", "All checks as JSON; empty: off.", blank=True)
     metrics_path: str = setting("/metrics", PATH, "OBSKIT_METRICS_PATH", "Metrics to scrape; empty: off.", blank=True)
+    worker_group: str | None = setting(
+        None,
+        TEXT,
+        "OBSKIT_WORKER_GROUP",
+        "Workers of one name show one sum on `/metrics`; `none`: each process shows its own.",
+        default_doc="the workers of one `multiprocessing` parent or gunicorn arbiter",
+    )
     shutdown_seconds: float = setting(
         5.0, seconds(zero=True), "OBSKIT_SHUTDOWN_SECONDS", "Seconds that close may take to flush."
     )

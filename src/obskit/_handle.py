@@ -22,6 +22,7 @@ from obskit._writer import Writer
 from obskit.config import Config
 from obskit.export._queue import BatchQueue
 from obskit.export.log_records import LogQueue
+from obskit.export.multiprocess import Workers
 from obskit.export.spans import SpanQueue
 from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
@@ -68,6 +69,7 @@ class Obskit:
         logs: LogPipeline,
         loop_monitor: LoopMonitor,
         server_spans: ServerSpans,
+        workers: Workers,
     ) -> None:
         self.config = config
         self.asked_for = asked_for
@@ -83,6 +85,7 @@ class Obskit:
         self._logs = logs
         self._loop_monitor = loop_monitor
         self._server_spans = server_spans
+        self._workers = workers
         #: What init() touched, to be undone.
         self.undo = ExitStack()
         self._lock = threading.Lock()
@@ -191,6 +194,8 @@ class Obskit:
         self._ask_exports()
         exports_end = end - seconds * _SHARE_OF_LINES
         sent = [queue.close(max(0.0, exports_end - time.monotonic())) for queue in self._exports]
+        if self._workers.group is not None:  # which is told, as it leaves, what became of the lines
+            self._writer.flush(seconds * _SHARE_OF_LINES / 2)
         self._restore()
         written = self._writer.close(max(seconds * _SHARE_OF_LINES, end - time.monotonic()))
         return all(sent) and written and self._lost() == lost
@@ -277,6 +282,7 @@ class Obskit:
         """A server is about to run an app of this process."""
         if self._closed:
             return
+        self._workers.begin()
         with suppress(RuntimeError):  # the loop is not asyncio's
             self._loop_monitor.start(asyncio.get_running_loop())
         self._stand_down.install()
@@ -315,15 +321,19 @@ class Obskit:
     async def stopped(self) -> None:
         """An app of this process is done; its server may end the process without a further word."""
         try:
-            await in_thread(self.flush, self._seconds_left())
+            await in_thread(self._last_word, self._seconds_left())
         except RuntimeError:  # the loop is not asyncio's, or there is no thread to be had
-            self.flush(self._seconds_left())
+            self._last_word(self._seconds_left())
         # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by.
         for queue in self._exports:
             if left := queue.tally.queued:
                 what = f"{queue.items} not exported within shutdown_seconds, and lost if the process ends now"
                 logging.getLogger("obskit").warning("%s: %d%s", what, left, queue.trouble())
         self._writer.write_through()
+
+    def _last_word(self, timeout: float) -> None:
+        self.flush(timeout)
+        self._workers.tell()
 
 
 class _AppLifecycle:

@@ -25,7 +25,6 @@ RESERVED_VARIABLES = frozenset(
         "OBSKIT_DRAIN_SECONDS",
         "OBSKIT_KEEP",
         "OBSKIT_KEEP_RATE",
-        "OBSKIT_WORKER_GROUP",
     }
 )
 _SHOWN_CHARACTERS = 80

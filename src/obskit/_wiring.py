@@ -6,6 +6,7 @@ import atexit
 import dataclasses
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,7 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from obskit import propagation
+from obskit import propagation, semconv
 from obskit._banner import banner
 from obskit._exception import Exceptions
 from obskit._fields import FieldPolicy
@@ -25,8 +26,8 @@ from obskit._writer import Writer
 from obskit.config import Config
 from obskit.export._build import log_queue, span_queue
 from obskit.export._exporter import REASONS, Exporter
-from obskit.export.exposition import exposition
 from obskit.export.log_records import LogQueue
+from obskit.export.multiprocess import Workers
 from obskit.export.spans import SpanQueue
 from obskit.export.writer import LineWriter
 from obskit.health.checks import Checks
@@ -89,7 +90,14 @@ def _wired(  # noqa: PLR0913  (see wire)
     log_records = log_queue(config, resource)
     logs = _logs(config, resource, writer, redactor, log_records, undo)
     spans = span_queue(config, exporter, redactor)
-    metrics = _metrics(config, registry)
+    workers = Workers(
+        (registry, REGISTRY),
+        explicit=config.worker_group,
+        service=config.service_name or "",
+        series_limit=config.series_limit,
+    )
+    undo.callback(workers.close)
+    metrics = _metrics(config, registry, workers)
     clients = Clients(pipeline, config.clients, Outgoing(config.propagators, config.propagate_to))
     databases = Databases(pipeline, config.clients)
     health = Checks()
@@ -107,7 +115,8 @@ def _wired(  # noqa: PLR0913  (see wire)
     install(pipeline)
     undo.callback(install, Pipeline())
 
-    _internals(registry, resource, spans, log_records, writer, pipeline, metrics, health, clients)
+    target = _target(resource, config, workers)
+    _internals(registry, target, spans, log_records, writer, pipeline, metrics, health, clients)
     handle = Obskit(
         server_spans=choose(config),
         config=config,
@@ -115,14 +124,15 @@ def _wired(  # noqa: PLR0913  (see wire)
         place=place,
         registry=registry,
         health=health,
-        endpoints=_endpoints(config, health, registry),
+        endpoints=_endpoints(config, health, workers),
+        workers=workers,
         pipeline=pipeline,
         clients=clients,
         spans=spans,
         log_records=log_records,
         writer=writer,
         logs=logs,
-        loop_monitor=LoopMonitor(EventLoopLag(registry).observe),
+        loop_monitor=LoopMonitor(EventLoopLag(registry, workers.keep).observe),
     )
     atexit.register(handle.close)
     undo.callback(atexit.unregister, handle.close)
@@ -153,18 +163,27 @@ def _logs(  # noqa: PLR0913  (the parts that a line passes)
     return logs
 
 
-def _metrics(config: Config, registry: CollectorRegistry) -> Metrics:
+def _metrics(config: Config, registry: CollectorRegistry, workers: Workers) -> Metrics:
     return Metrics(
         registry=registry,
         metric_fields=config.metric_fields,
         series_limit=config.series_limit,
         buckets=config.duration_buckets,
+        keep=workers.keep,
     )
+
+
+def _target(resource: Resource, config: Config, workers: Workers) -> Mapping[str, Any]:
+    """What ``target_info`` shows; the id of a single worker says nothing of what all of them show."""
+    single = semconv.SERVICE_INSTANCE_ID
+    if workers.group is None or single in config.resource_attributes:
+        return resource.attributes
+    return {name: value for name, value in resource.attributes.items() if name != single}
 
 
 def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
     registry: CollectorRegistry,
-    resource: Resource,
+    target: Mapping[str, Any],
     spans: SpanQueue | None,
     log_records: LogQueue | None,
     writer: Writer,
@@ -175,7 +194,7 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
 ) -> None:
     Internals(
         registry=registry,
-        resource=resource.attributes,
+        resource=target,
         spans=spans.tally if spans else Tally(REASONS),
         log_lines=writer.tally,
         log_records=log_records.tally if log_records else Tally(REASONS),
@@ -196,13 +215,10 @@ def _propagate(config: Config, undo: ExitStack) -> None:
         propagate.set_global_textmap(propagator)
 
 
-def _endpoints(config: Config, health: Checks, registry: CollectorRegistry) -> Endpoints:
-    def render(accept: str | None) -> tuple[str, bytes]:
-        return exposition((registry, REGISTRY), accept)
-
+def _endpoints(config: Config, health: Checks, workers: Workers) -> Endpoints:
     return Endpoints(
         health,
-        render if "prometheus" in config.metrics_exporter else None,
+        workers.exposition if "prometheus" in config.metrics_exporter else None,
         live_path=config.live_path,
         ready_path=config.ready_path,
         startup_path=config.startup_path,

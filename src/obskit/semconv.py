@@ -192,6 +192,7 @@ LABEL_OUTCOME: Final = "outcome"
 LABEL_CLOSE_CODE: Final = "websocket_close_code"
 LABEL_CHECK: Final = "check"
 LABEL_REASON: Final = "reason"
+REASON_WORKER_ENDED: Final = "worker_ended"
 LABEL_METRIC: Final = "metric"
 LABEL_COMPONENT: Final = "component"
 #: On the one label set that takes what is past the cap (the SDK's own name for it, with underscores).

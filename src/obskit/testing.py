@@ -124,6 +124,7 @@ def capture(
         service_name=asked.service_name or "test",
         logs_exporter="none",
         metrics_exporter=tuple(name for name in asked.metrics_exporter if name == "prometheus") or ("none",),
+        worker_group="none",
     )
     caller = sys._getframe(2)  # noqa: SLF001  (contextmanager stands between)
     place = f"{caller.f_code.co_filename}:{caller.f_lineno}"

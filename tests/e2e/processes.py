@@ -142,9 +142,9 @@ class Service(Process):
         finally:
             connection.close()
 
-    def scrape(self):
+    def scrape(self, seconds=10.0):
         """/metrics in OpenMetrics, as {name: [sample]}."""
-        _, headers, body = self.get("/metrics", {"accept": OPENMETRICS})
+        _, headers, body = self.get("/metrics", {"accept": OPENMETRICS}, seconds=seconds)
         assert headers["content-type"].startswith("application/openmetrics-text")
         return _samples(parse_openmetrics(body.decode()))
 

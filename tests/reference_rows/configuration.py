@@ -234,6 +234,12 @@ ROWS = {
     "startup_path": (*READ, *PATHS),
     "health_path": (*READ, *PATHS),
     "metrics_path": (*READ, *PATHS),
+    "worker_group": (
+        *READ,
+        "workers/test_servers.py::test_whatever_counts_is_the_sum_in_any_worker",
+        "workers/test_multiprocess.py::test_a_group_by_name",
+        "workers/test_multiprocess.py::test_none_is_alone",
+    ),
     "shutdown_seconds": (
         *READ,
         "test_close.py::test_the_default_deadline_is_shutdown_seconds",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import exposition as text_format
 from prometheus_client.metrics_core import Metric
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from obskit._guard import contained
+from obskit.export._cells import histogram_key
 
 CONTENT_TYPE_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 CONTENT_TYPE_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -33,26 +34,42 @@ _SUFFIXES = {
 }
 
 
-def exposition(registries: Iterable[Collector], accept: str | None) -> tuple[str, bytes]:
-    """Render what the registries hold.
+class AllWorkers(Protocol):
+    """The metrics of a group of workers, added up."""
+
+    def histogram(self, key: bytes) -> list[Any]:
+        """The label sets of one of obskit's histograms."""
+        ...
+
+    def metrics(self) -> Iterable[Metric]:
+        """All other families."""
+        ...
+
+
+def exposition(
+    registries: Iterable[Collector], accept: str | None, workers: AllWorkers | None = None
+) -> tuple[str, bytes]:
+    """Render what the registries hold, of all workers if they are given.
 
     It is plain work on the CPU, milliseconds at the series cap: call it in a thread, not on an event loop.
 
     Args:
         registries: in the order in which they show; of two metrics with the same name the first is shown.
         accept: the scraper's Accept header, if it sent one; whatever is in it, it never raises.
+        workers: whose numbers are shown instead of this process's.
 
     Returns:
         The content type, and the body in UTF-8. A collector that fails is left out and counted, the rest is shown.
     """
     openmetrics = prefers_openmetrics(accept or "")
     shown: set[str] = set()
-    parts = [
-        part
-        for registry in registries
-        for collector in _collectors(registry)
-        for part in _rendered(collector, shown, openmetrics=openmetrics)
-    ]
+    found = [collector for registry in registries for collector in collectors(registry)]
+    if workers is not None:
+        found = [
+            *(_OfAll(one, workers) for one in found if hasattr(one, "obskit_text")),
+            *map(_Family, workers.metrics()),
+        ]
+    parts = [part for collector in found for part in _rendered(collector, shown, openmetrics=openmetrics)]
     if openmetrics:
         return CONTENT_TYPE_OPENMETRICS, b"".join((*parts, _EOF))
     return CONTENT_TYPE_TEXT, b"".join(parts)
@@ -85,7 +102,8 @@ def _clause(clause: str) -> tuple[str | None, float]:
     return None, 0.0
 
 
-def _collectors(registry: Any) -> list[Collector]:
+def collectors(registry: Any) -> list[Any]:
+    """The collectors of a registry, in the order of their registration."""
     # One by one, so that one that fails takes only itself away; a registry of another make is taken whole.
     try:
         with registry._lock:  # noqa: SLF001  (there is no public way to the collectors)
@@ -130,6 +148,20 @@ def _render(metric: Metric, *, openmetrics: bool) -> bytes:
     except UnicodeEncodeError:
         kept.samples = [sample._replace(labels=_encodable(sample)) for sample in kept.samples]
         return _generate(kept, openmetrics=openmetrics)
+
+
+class _OfAll:
+    """A histogram of obskit's with the numbers of all workers."""
+
+    def __init__(self, collector: Any, workers: AllWorkers) -> None:
+        self._collector = collector
+        self._workers = workers
+        self.describe = collector.describe
+
+    def obskit_text(self, *, openmetrics: bool) -> str:
+        key = histogram_key(self._collector.name, self._collector.bounds)
+        text: str = self._collector.obskit_text(self._workers.histogram(key), openmetrics=openmetrics)
+        return text
 
 
 class _Family:

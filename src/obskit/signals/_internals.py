@@ -16,14 +16,14 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from obskit import _guard, semconv
 from obskit._tally import Tally
-from obskit.signals._families import Histogram, HistogramSeries
+from obskit.signals._families import Histogram, HistogramSeries, Keep, in_lists
 from obskit.signals.cardinality import CappedSeries
 
 #: What calls ``_guard.contained``, so that each counter exists from the start.
 _COMPONENTS = (
     "aiohttp", "annotate", "asgi", "clients", "close", "databases", "encode", "health", "httpx", "httpx2",
     "log_records", "logs", "loop", "metrics", "propagation", "requests", "server_spans", "spans", "traces", "urllib3",
-    "writer",
+    "workers", "writer",
 )  # fmt: skip
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -52,17 +52,19 @@ class EventLoopLag:
 
     Args:
         registry: where it shows.
+        keep: says where its numbers are kept.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        make = partial(HistogramSeries, bounds=_LAG_BUCKETS)
-        series = CappedSeries(semconv.METRIC_EVENT_LOOP_LAG, (), 1, make)
-        Histogram(series, "How late the event loop ran what was due.", _LAG_BUCKETS, registry)
-        self._series = series[()]
+    def __init__(self, registry: CollectorRegistry, keep: Keep = in_lists) -> None:
+        name = semconv.METRIC_EVENT_LOOP_LAG
+        make = partial(HistogramSeries, bounds=_LAG_BUCKETS, metric=name, keep=keep)
+        self._series = CappedSeries(name, (), 1, make)
+        Histogram(self._series, "How late the event loop ran what was due.", _LAG_BUCKETS, registry)
+        self._series[()]  # shows from the start
 
     def observe(self, seconds: float) -> None:
         """Record that the loop was `seconds` late."""
-        self._series.observe(seconds)
+        self._series[()].observe(seconds)
 
 
 class Internals:
@@ -78,6 +80,9 @@ class Internals:
         series_counts: label sets by metric.
         checks: the health checks' last results.
     """
+
+    #: That it is obskit's own, cheap to collect, and to be told to other workers without being asked.
+    obskit_own = True
 
     def __init__(  # noqa: PLR0913  (each is a source of numbers of its own)
         self,

@@ -85,18 +85,23 @@ class CappedSeries(Generic[S]):
         self.metric = metric
         self.labels = labels
         self.limit = limit
-        #: Series by their exact label values; read without the lock.
-        self.known: dict[Labels, S] = {}
-        self.overflow: S | None = None
         self._make = make
         self._strange = folding.strange
         share = -(-limit // 10)
         aside = 0 if folding.strange is None else share
         self._own = _Budget(limit - aside, share, self._positions(folding.steps))
         self._strangers = _Budget(aside, -(-aside // 4), self._positions(folding.strange_steps))
+        self._warned = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget every series, and any lock that is held: the state of a new process, and of a forked child."""
         # Re-entrant: a finalizer that the collector runs in here may finish an operation of its own.
         self._lock = threading.RLock()
-        self._warned = False
+        #: Series by their exact label values; read without the lock.
+        self.known: dict[Labels, S] = {}
+        self.overflow: S | None = None
+        self._own.used = self._strangers.used = 0
 
     def __len__(self) -> int:
         return len(self.known) + (self.overflow is not None)

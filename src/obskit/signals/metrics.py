@@ -18,7 +18,7 @@ from obskit import semconv
 from obskit._fields import Value
 from obskit.exceptions import ConfigError
 from obskit.operation import Operation
-from obskit.signals._families import Gauge, Histogram, HistogramSeries, Level, Seen
+from obskit.signals._families import Gauge, Histogram, HistogramSeries, Keep, Level, Seen, in_lists
 from obskit.signals.cardinality import NO_FOLDING, CappedSeries, Folding, Labels
 
 _HTTP_SERVER_LABELS = (
@@ -76,6 +76,7 @@ class Metrics:
         metric_fields: fields that become labels of server and operation metrics, each with its allowed values.
         series_limit: label sets a metric may have, the overflow set apart.
         buckets: upper bounds of the duration buckets in seconds, rising, without infinity.
+        keep: says where the numbers of the histograms are kept.
 
     Raises:
         ConfigError: two labels would have the same name.
@@ -90,8 +91,10 @@ class Metrics:
         metric_fields: Mapping[str, Sequence[str]] | None = None,
         series_limit: int = 500,
         buckets: Sequence[float] = semconv.DURATION_BUCKETS,
+        keep: Keep = in_lists,
     ) -> None:
         self._registry = registry
+        self._keep = keep
         self._limit = series_limit
         self._buckets = tuple(buckets)
         self._capped: list[CappedSeries[Any]] = []
@@ -198,7 +201,7 @@ class Metrics:
         return tuple(labels)
 
     def _histogram(self, name: str, labels: Labels, folding: Folding = NO_FOLDING) -> CappedSeries[HistogramSeries]:
-        make = partial(HistogramSeries, bounds=self._buckets)
+        make = partial(HistogramSeries, bounds=self._buckets, metric=name, keep=self._keep)
         series = CappedSeries(name, labels, self._limit, make, folding)
         Histogram(series, _HELP[name], self._buckets, self._registry)
         self._capped.append(series)
