@@ -361,7 +361,7 @@ VARIABLES = {
         )
         for name in ("LIVE", "READY", "STARTUP", "HEALTH", "METRICS")
     },
-    "OBSKIT_WORKER_GROUP": ("worker_group", [("orders", "orders"), ("none", "none")], []),
+    "OBSKIT_WORKER_GROUP": ("worker_group", [("orders", "orders"), ("none", "none")], ["\udcff"]),
     "OBSKIT_SHUTDOWN_SECONDS": ("shutdown_seconds", [("0", 0.0), ("2.5", 2.5)], NOT_SECONDS),
 }
 #: Attributes of the resource that are fields.

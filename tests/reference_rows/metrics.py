@@ -211,8 +211,4 @@ ROWS = {
         "export/test_writer.py::test_a_pipe_that_nobody_reads_never_holds_up_the_application",
         "test_close.py::test_close_keeps_its_deadline_with_a_collector_that_hangs",
     ),
-    "worker_ended": (
-        "workers/test_merge.py::test_what_was_queued_in_a_worker_that_ended_is_dropped",
-        "workers/test_servers.py::test_one_process_alone_has_none_of_it",
-    ),
 }
