@@ -113,10 +113,11 @@ class SharedValue:
         return self._exemplar
 
     def _shared_cell(self) -> Any:
-        if self._cells is None or not self._counts:
+        cells = SharedValue._cells
+        if cells is None or not self._counts:
             return None
         try:
-            return self._cells(value_key(*self._identity))
+            return cells(value_key(*self._identity))
         except Exception as error:
             contained("workers", error)
             return None
