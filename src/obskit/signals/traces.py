@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from opentelemetry import trace
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.trace import Span, StatusCode, Tracer
@@ -148,6 +149,13 @@ def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
     root, limits = root_sampler(config), span_limits(config)
     sampler = parented(root, config)
     with without_variables("SDK_DISABLED"):  # `enabled` has been decided; arguments beat the environment
-        provider = TracerProvider(sampler, resource, False, processors, span_limits=limits)  # noqa: FBT003  (no atexit)
+        provider = TracerProvider(
+            sampler,
+            resource,
+            shutdown_on_exit=False,
+            active_span_processor=processors,
+            span_limits=limits,
+            meter_provider=NoOpMeterProvider(),  # the SDK would count spans as well, in a meter that nobody frees
+        )
     _provider.make_live(provider, undo, native=config.server_spans == "native")
     return SpanSource(provider, processors, sampler, root, policy, exceptions, limits)
