@@ -76,7 +76,7 @@ def test_each_line_is_a_record_with_the_same_facts(collector, records, written):
         assert record["logger"] == line["logger"]
         assert record["service"] == line["service.name"] == "orders"
         if message == "GET /orders/{order_id} 200" or line["logger"].startswith("shop"):
-            assert record["trace"] == (line["trace_id"], line["span_id"], 1)
+            assert record["trace"] == (line["trace_id"], line["span_id"], int(line["trace_flags"], 16))
     request = found["GET /orders/{order_id} 200"]
     assert request["event"] == "http.server.request"
     assert (request["http.route"], request["http.response.status_code"]) == ("/orders/{order_id}", 200)
@@ -132,7 +132,7 @@ def test_the_teams_own_pipeline_stays_and_its_records_are_sent(collector, record
     request = found["GET /orders/{order_id} 200"]
     assert request["event"] == "http.server.request"
     assert request["trace"] == found["low on tea"]["trace"]
-    assert request["trace"][2] == 1
+    assert request["trace"][2] == 3
     assert b'"message"' not in capfd.readouterr().out.encode()
 
 
@@ -177,7 +177,7 @@ def test_events_of_a_teams_structlog_are_sent_once(collector, records, team_stru
     assert sorted(bodies) == ["inside", "job ok", "low"]
     low, inside = (each for each, body in zip(found, bodies, strict=True) if body in ("low", "inside"))
     assert low["severity"] == (13, "warning")
-    assert inside["trace"][2] == 1
+    assert inside["trace"][2] == 3
     if ending != "rendered":
         assert low["stock"] == 3
 
