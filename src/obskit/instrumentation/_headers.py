@@ -8,6 +8,8 @@ from time import time
 
 #: What is read of every request, beside what propagators ask for.
 FACTS = ("host", "user-agent", "x-request-id", "x-request-start")
+#: Longer than an IPv6 address with its zone: what is longer is no address.
+MAX_ADDRESS = 64
 _MAX_VALUE = 1024
 _MAX_CONTEXT_VALUE = 8192
 _CONTEXT = frozenset({"tracestate", "baggage"})

@@ -13,15 +13,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, set_span_in_context
 
 from obskit._b3 import with_debug
-from obskit.instrumentation._headers import FACTS
+from obskit.instrumentation._headers import FACTS, MAX_ADDRESS
 from obskit.propagation import BAGGAGE, reader, with_baggage
 
 Caller = tuple[Context, SpanContext | None, Sequence[Link]]
 """The context to serve a request in, the caller's span where it is the parent, and links to what is not."""
 
 _REMEMBERED = 1024
-#: Longer than an IPv6 address with a zone: what is longer is no address, and not worth remembering.
-_MAX_ADDRESS = 64
 
 
 class Inbound:
@@ -90,4 +88,4 @@ def _within(networks: Sequence[str]) -> Callable[[Any], bool]:
             address = address.ipv4_mapped
         return any(address in network for network in parsed)
 
-    return lambda host: type(host) is str and len(host) <= _MAX_ADDRESS and known(host)
+    return lambda host: type(host) is str and len(host) <= MAX_ADDRESS and known(host)

@@ -20,7 +20,7 @@ from obskit._fields import RecurringValues, Value
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
 from obskit.instrumentation._exchange import Exchange
-from obskit.instrumentation._headers import queue_ms, truncated, wanted_headers, without_port
+from obskit.instrumentation._headers import MAX_ADDRESS, queue_ms, truncated, wanted_headers, without_port
 from obskit.instrumentation._inbound import Inbound
 from obskit.instrumentation._lifespan import Lifecycle, observe_lifespan
 from obskit.instrumentation._route import routes_exactly
@@ -179,7 +179,7 @@ class ObservedApp:
         fields: dict[str, Value] = {
             semconv.HTTP_REQUEST_METHOD: known,
             semconv.URL_PATH: policy.safe(semconv.URL_PATH, scope["path"]),
-            semconv.URL_SCHEME: get("scheme") or "http",
+            semconv.URL_SCHEME: str(get("scheme") or "http")[:MAX_ADDRESS],
             semconv.NETWORK_PROTOCOL_VERSION: get("http_version") or "1.1",
         }
         if known is not method:
@@ -190,8 +190,9 @@ class ObservedApp:
             fields[semconv.SERVER_ADDRESS] = str(scope["server"][0])
         client = get("client")
         if client and self._options.client_address != "off":
+            address = str(client[0])[:MAX_ADDRESS]  # which a proxy may have taken from a header
             full = self._options.client_address == "full"
-            fields[semconv.CLIENT_ADDRESS] = client[0] if full else truncated(client[0])
+            fields[semconv.CLIENT_ADDRESS] = address if full else truncated(address)
         if "user-agent" in headers:
             fields[semconv.USER_AGENT_ORIGINAL] = self._user_agents[headers["user-agent"][0]]
         if "x-request-id" in headers:
