@@ -53,7 +53,7 @@ ROWS = {
         "test_close.py::test_contribs_middleware_stands_down_for_observed_requests_only",
     ),
     "threads": (
-        "test_close.py::test_many_cycles_leave_nothing_behind",
+        "test_reentry.py::test_a_thousand_lives_leave_nothing_behind",
         "test_close.py::test_all_that_init_touched_is_as_before",
     ),
 }
