@@ -79,6 +79,8 @@ DEFAULTS = {
     "trust_inbound": "always",
     "sampler": "parentbased_always_on",
     "sampler_ratio": 1.0,
+    "keep": ("errors",),
+    "keep_rate": 1.0,
     "request_log": "all",
     "response_trace_header": None,
     "log_mode": "replace",
@@ -272,6 +274,17 @@ VARIABLES = {
         [("0", 0.0), ("0.25", 0.25), ("1", 1.0)],
         ["1.01", "-0.1", "nan", "half"],
     ),
+    "OBSKIT_KEEP": (
+        "keep",
+        [
+            ("errors", ("errors",)),
+            ("none", ()),
+            (" errors, slow:1s,slow:/a/{b:int}=300ms , errors", ("errors", "slow:1s", "slow:/a/{b:int}=300ms")),
+            ("field:user.tier=gold", ("field:user.tier=gold",)),
+        ],
+        ["error", "slow", "slow:1h", "slow:/a=", "field:a", "errors;slow:1s", "none,errors", "\udcff"],
+    ),
+    "OBSKIT_KEEP_RATE": ("keep_rate", [("0", 0.0), ("0.25", 0.25), ("1", 1.0)], ["1.01", "-0.1", "nan", "10%"]),
     "OBSKIT_REQUEST_LOG": (
         "request_log",
         [*pairs("all", "errors", "sampled", "off"), ("OFF", "off")],

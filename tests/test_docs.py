@@ -539,7 +539,7 @@ def constants(*prefixes):
 FIELDS = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
 FIELDS -= constants("METRIC_", "LABEL_", "EVENT_", "OUTCOME_", "ROLLUP_", "VALUE_", "METHOD_", "RESERVED_")
 FIELDS -= {semconv.HTTP_CLIENT, semconv.DB_CLIENT}  # prefixes of roll-ups
-NAMED_ONLY = {"HTTP_REQUEST_RESEND_COUNT", "SAMPLE_RATE"}  # kept free for what is to come: nothing writes them
+NAMED_ONLY = {"HTTP_REQUEST_RESEND_COUNT"}  # kept free for what is to come: nothing writes them
 FIELDS -= {getattr(semconv, name) for name in NAMED_ONLY}
 FIELDS |= {
     prefix + each

@@ -68,6 +68,9 @@ def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) 
         )
     if records_to := _pushed_to(config, "logs"):
         yield "log records", records_to
+    if config.enabled and config.keep_rate < 1.0:
+        rules = " ".join(config.keep) + " and " if config.keep else ""
+        yield "kept", f"{rules}{config.keep_rate:g} of the other traces"
     paths = [path for path in (config.live_path, config.ready_path, config.startup_path, config.health_path) if path]
     if paths:
         yield "health", " ".join(paths)
@@ -78,6 +81,8 @@ def _off(config: Config, logs: LogsState, *, foreign: Foreign) -> Iterator[tuple
         yield "traces and RED metrics", "OTEL_SDK_DISABLED or enabled=False"
     elif foreign != "exports" and not config.pushes("traces"):
         yield "span export", _why_no_export(config)
+    if config.enabled and config.keep_rate < 1.0 and foreign == "exports":
+        yield "keep rules for spans", "the tracer provider exports them itself; lines are kept by them"
     if "prometheus" not in config.metrics_exporter:
         yield "/metrics", f"metrics_exporter is {','.join(config.metrics_exporter)}"
     if logs.effective_mode == "off":

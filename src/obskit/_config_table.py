@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from obskit import semconv
+from obskit._keep import KEEP
 from obskit._parse import HEADER_NAME, LEVEL, NEGATED, PATH, PROJECT, RATIO, SECRET, TEXT, URL, choice, count, seconds
 from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, HOSTS, NAMES, PROMOTED, TRUST, names_of, subset
 from obskit._setting import setting
@@ -274,11 +275,20 @@ class Table:
     sampler_ratio: float = setting(
         1.0, RATIO, "OTEL_TRACES_SAMPLER_ARG", "The share of traces that the `traceidratio` samplers record, 0 to 1."
     )
+    keep: tuple[str, ...] = setting(
+        ("errors",),
+        KEEP,
+        "OBSKIT_KEEP",
+        "What is kept whatever `keep_rate` is: `errors`, `slow:1s`, `slow:/route=2s`, `field:name=value`; or `none`.",
+    )
+    keep_rate: float = setting(
+        1.0, RATIO, "OBSKIT_KEEP_RATE", "The share of all other traces that is kept, 0 to 1, spans and canonical lines."
+    )
     request_log: Literal["all", "errors", "sampled", "off"] = setting(
         "all",
         choice("all", "errors", "sampled", "off"),
         "OBSKIT_REQUEST_LOG",
-        "Requests that get a line: `all`, `errors`, `sampled` (errors, and traces that are recorded) or `off`.",
+        "Requests that get a line: `all`, `errors`, `sampled` (errors, what `keep` names, and kept traces) or `off`.",
     )
     response_trace_header: str | None = setting(
         None, HEADER_NAME, "OBSKIT_RESPONSE_TRACE_HEADER", "The response header that carries the trace id back."

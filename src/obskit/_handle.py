@@ -207,7 +207,7 @@ class Obskit:
 
     def _lost(self) -> int:
         tallies = [self._writer.tally, *(queue.tally for queue in self._exports)]
-        return sum(sum(tally.dropped.values()) for tally in tallies)
+        return sum(tally.lost for tally in tallies)
 
     def _restore(self) -> None:
         try:
@@ -320,6 +320,8 @@ class Obskit:
 
     async def stopped(self) -> None:
         """An app of this process is done; its server may end the process without a further word."""
+        if self._spans is not None:
+            self._spans.release()
         try:
             await in_thread(self._last_word, self._seconds_left())
         except RuntimeError:  # the loop is not asyncio's, or there is no thread to be had

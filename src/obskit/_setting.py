@@ -23,8 +23,6 @@ RESERVED_VARIABLES = frozenset(
     {
         "OBSKIT_ADMIN_PORT",
         "OBSKIT_DRAIN_SECONDS",
-        "OBSKIT_KEEP",
-        "OBSKIT_KEEP_RATE",
     }
 )
 _SHOWN_CHARACTERS = 80

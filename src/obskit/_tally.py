@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+
+#: Reasons of what is left out because the configuration asks for it, and is no loss: not kept by sampling, or the same
+#: line over and over.
+SAMPLED_OUT: Final = "sampled_out"
+REPEATED: Final = "repeated"
+_LEFT_OUT: Final = (SAMPLED_OUT, REPEATED)
 
 
 class Tally:
@@ -21,6 +28,11 @@ class Tally:
         self.produced = 0
         self.exported = 0
         self.dropped: dict[str, int] = dict.fromkeys(reasons, 0)
+
+    @property
+    def lost(self) -> int:
+        """Items that were dropped though they should have left."""
+        return sum(self.dropped.values()) - sum(self.dropped.get(reason, 0) for reason in _LEFT_OUT)
 
     @property
     def queued(self) -> int:

@@ -20,15 +20,17 @@ from obskit._banner import banner
 from obskit._exception import Exceptions
 from obskit._fields import FieldPolicy
 from obskit._handle import Obskit
+from obskit._keep import Keeping
 from obskit._pipeline import Pipeline, install
 from obskit._tally import Tally
 from obskit._writer import Writer
 from obskit.config import Config
 from obskit.export._build import log_queue, span_queue
 from obskit.export._exporter import REASONS, Exporter
+from obskit.export._held import HeldSpans
 from obskit.export.log_records import LogQueue
 from obskit.export.multiprocess import Workers
-from obskit.export.spans import SpanQueue
+from obskit.export.spans import SPAN_REASONS, SpanQueue
 from obskit.export.writer import LineWriter
 from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
@@ -42,6 +44,8 @@ from obskit.signals import _provider
 from obskit.signals._adopt import LogPipeline, install_logs
 from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics
 from obskit.signals._profiles import encoder
+from obskit.signals.keep import Keep, LineShare, trace_share
+from obskit.signals.logs import Share
 from obskit.signals.metrics import Metrics
 from obskit.signals.resource import build_resource, resolve_service_name, resolve_service_version
 from obskit.signals.traces import CONFIG_FILE, Traces, build_spans
@@ -87,9 +91,10 @@ def _wired(  # noqa: PLR0913  (see wire)
     pipeline = Pipeline(policy=policy)
     registry = CollectorRegistry()
 
+    keeping = Keeping(config.keep, config.keep_rate)
     log_records = log_queue(config, resource)
-    logs = _logs(config, resource, writer, redactor, log_records, undo)
-    spans = span_queue(config, exporter, redactor)
+    logs = _logs(config, resource, writer, redactor, keeping, log_records, undo)
+    spans = span_queue(config, exporter, redactor, keeping)
     workers = Workers(
         (registry, REGISTRY),
         explicit=config.worker_group,
@@ -106,7 +111,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     pipeline.signals = () if logs.signal is None else (logs.signal,)
     if config.enabled:
         traces = Traces(build_spans(config, resource, policy, exceptions, spans, undo), exceptions)
-        pipeline.signals = (traces, metrics, *pipeline.signals)
+        pipeline.signals = (traces, *_keep(config, keeping, spans), metrics, *pipeline.signals)
         _propagate(config, undo)
         clients.install()
         undo.callback(clients.restore)
@@ -136,8 +141,15 @@ def _wired(  # noqa: PLR0913  (see wire)
     )
     atexit.register(handle.close)
     undo.callback(atexit.unregister, handle.close)
-    _say(config, wanted.warnings, logs, clients)
+    _say(config, (*wanted.warnings, *wanted.notes), logs, clients)
     return handle
+
+
+def _keep(config: Config, keeping: Keeping, spans: SpanQueue | None) -> tuple[Keep, ...]:
+    if config.keep_rate == 1.0 and config.request_log != "sampled":
+        return ()
+    elsewhere = _provider.foreign() == "exports" or bool(os.environ.get(CONFIG_FILE))
+    return (Keep(keeping, spans if isinstance(spans, HeldSpans) and not elsewhere else None, exported=elsewhere),)
 
 
 def _logs(  # noqa: PLR0913  (the parts that a line passes)
@@ -145,6 +157,7 @@ def _logs(  # noqa: PLR0913  (the parts that a line passes)
     resource: Resource,
     writer: Writer,
     redactor: Redactor,
+    keeping: Keeping,
     log_records: LogQueue | None,
     undo: ExitStack,
 ) -> LogPipeline:
@@ -156,11 +169,19 @@ def _logs(  # noqa: PLR0913  (the parts that a line passes)
         log_format=config.log_format,
         request_log=config.request_log,
         encoder=encoder(config.log_profile, config.gcp_project),
+        share=_share(config, keeping),
+        left_out=writer.leave_out,
         resource={name: str(value) for name, value in resource.attributes.items()},
         records=None if log_records is None else log_records.add,
     )
     undo.callback(logs.restore)
     return logs
+
+
+def _share(config: Config, keeping: Keeping) -> Share | None:
+    if config.request_log == "sampled":
+        return trace_share
+    return None if config.keep_rate == 1.0 else LineShare(keeping)
 
 
 def _metrics(config: Config, registry: CollectorRegistry, workers: Workers) -> Metrics:
@@ -195,7 +216,7 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
     Internals(
         registry=registry,
         resource=target,
-        spans=spans.tally if spans else Tally(REASONS),
+        spans=spans.tally if spans else Tally(SPAN_REASONS),
         log_lines=writer.tally,
         log_records=log_records.tally if log_records else Tally(REASONS),
         log_bytes=lambda: writer.bytes_written,

@@ -22,6 +22,10 @@ class Writer(Protocol):
         """Take one line, its newline included; never blocks or raises."""
         ...
 
+    def leave_out(self, reason: str) -> None:
+        """Count a line that was left out on purpose."""
+        ...
+
     def flush(self, timeout: float) -> bool:
         """Write what was taken, within `timeout` seconds."""
         ...

@@ -16,6 +16,11 @@ from obskit._otlp import GRPC_PACKAGE, SIGNALS, Otlp, Signal, grpc_is_installed,
 from obskit._setting import Problem, read
 from obskit.exceptions import ConfigError
 
+_KEEP = (
+    "keep (OBSKIT_KEEP) is given without keep_rate (OBSKIT_KEEP_RATE), whose default, 1, keeps everything: set the "
+    "share of other traces to keep, such as 0.1"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Config(Table):
@@ -118,6 +123,11 @@ class Config(Table):
         lacks_grpc = self._lacks_grpc(signal)
         ways: tuple[Literal["otlp", "console"], ...] = ("otlp", "console")
         return tuple(way for way in ways if way in self._chosen(signal) and not (way == "otlp" and lacks_grpc))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is right and yet does nothing: sentences for the same place."""
+        return (_KEEP,) if "keep" in self.given and "keep_rate" not in self.given else ()
 
     @property
     def span_exporter(self) -> Literal["otlp", "console", "none"]:

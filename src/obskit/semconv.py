@@ -77,6 +77,8 @@ SPAN_ID: Final = "span_id"
 TRACE_FLAGS: Final = "trace_flags"
 EVENT_NAME: Final = "event.name"
 CODE_STACKTRACE: Final = "code.stacktrace"
+#: On the line that stands for others: how many.
+SUPPRESSED: Final = "suppressed"
 #: On a line whose values were cut so that it fits.
 TRUNCATED: Final = "truncated"
 

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from obskit import _init
 from obskit._handle import Obskit
-from obskit._tally import Tally
+from obskit._tally import REPEATED, SAMPLED_OUT, Tally
 from obskit.config import Config
 from obskit.export._exporter import ExportResult
 
@@ -138,7 +138,7 @@ class _MemoryWriter:
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self.tally = Tally(())
+        self.tally = Tally((SAMPLED_OUT, REPEATED))
         self.bytes_written = 0
         self._lock = threading.Lock()
 
@@ -148,6 +148,11 @@ class _MemoryWriter:
             self.tally.produced += 1
             self.tally.exported += 1
             self.bytes_written += len(line)
+
+    def leave_out(self, reason: str) -> None:
+        with self._lock:
+            self.tally.produced += 1
+            self.tally.dropped[reason] += 1
 
     def flush(self, timeout: float) -> bool:  # noqa: ARG002  (the writer's interface)
         return True

@@ -20,9 +20,9 @@ from opentelemetry.trace import TraceFlags
 
 from obskit.export import _queue, otlp
 from obskit.export._encodings import SPANS
-from obskit.export._exporter import REASONS, ExportResult, SdkExporter
+from obskit.export._exporter import ExportResult, SdkExporter
 from obskit.export.otlp import OtlpExporter
-from obskit.export.spans import SpanQueue
+from obskit.export.spans import SPAN_REASONS, SpanQueue
 
 
 class Gate:
@@ -208,7 +208,7 @@ def test_a_full_queue_drops_and_counts(queue_of):
 
 
 def test_every_reason_is_there_from_the_start(queue_of):
-    assert queue_of(opened()).tally.dropped == dict.fromkeys(REASONS, 0)
+    assert queue_of(opened()).tally.dropped == dict.fromkeys(SPAN_REASONS, 0)
 
 
 def test_what_the_exporter_dropped_is_counted_by_its_reasons(queue_of):

@@ -181,6 +181,17 @@ ROWS = {
         "instrumentation/test_asgi.py::test_the_sampler_decides_about_a_new_trace",
     ),
     "sampler_ratio": (*READ, "signals/test_traces.py::test_samplers"),
+    "keep": (
+        *READ,
+        "signals/test_keep.py::test_what_a_rule_keeps",
+        "signals/test_keep.py::test_how_slow_a_request_is",
+        "signals/test_keep.py::test_rules_without_a_share_keep_everything_and_are_warned_about",
+    ),
+    "keep_rate": (
+        *READ,
+        "signals/test_keep.py::test_the_rest_is_thinned_to_a_share_that_stands_for_all",
+        "e2e/test_agreement.py::test_services_agree_and_keep_whole_traces",
+    ),
     "response_trace_header": (*READ, "instrumentation/test_asgi.py::test_the_response_can_carry_the_trace_id"),
     "request_log": (
         *READ,

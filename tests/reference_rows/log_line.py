@@ -162,6 +162,15 @@ ROWS = {
         "instrumentation/test_kinds.py::test_an_exchange",
     ),
     "request_id": ("contract/test_request_fields.py::test_what_is_known_of_a_request",),
+    "sample_rate": (
+        "signals/test_keep.py::test_which_lines_there_are",
+        "signals/test_keep.py::test_the_rest_is_thinned_to_a_share_that_stands_for_all",
+        "signals/test_keep.py::test_sampled_lines_without_a_keep_rate_are_errors_slow_ones_and_traces_that_are_recorded",
+    ),
+    "suppressed": (
+        "signals/test_repeats.py::test_a_line_that_floods_is_left_out_counted_and_said_once",
+        "signals/test_repeats.py::test_what_counts_as_the_same",
+    ),
     "queue_ms": (
         "instrumentation/test_asgi.py::test_queue_time_is_a_field",
         "instrumentation/test_asgi.py::test_queue_time_is_read_in_the_units_that_proxies_write",

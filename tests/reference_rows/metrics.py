@@ -196,6 +196,15 @@ ROWS = {
         "export/test_otlp.py::test_retry_after_is_capped_by_the_deadline",
     ),
     "error": ("export/test_spans.py::test_an_exporter_that_breaks_costs_its_batch_only",),
+    "held_full": (
+        "signals/test_keep.py::test_a_root_holds_a_quarter_of_the_room_and_its_own_span_beside",
+        "signals/test_keep.py::test_where_all_room_is_taken_the_oldest_root_gives_way",
+    ),
+    "sampled_out": (
+        "signals/test_keep.py::test_leaving_out_is_no_loss",
+        "e2e/test_agreement.py::test_every_span_is_accounted_for",
+    ),
+    "repeated": ("signals/test_repeats.py::test_a_line_that_floods_is_left_out_counted_and_said_once",),
     "buffer_full": (
         "export/test_writer.py::test_a_pipe_that_nobody_reads_never_holds_up_the_application",
         "e2e/test_faults.py::test_a_standard_output_that_nobody_reads",

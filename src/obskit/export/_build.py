@@ -14,11 +14,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
+from obskit._keep import Keeping
 from obskit._otlp import Otlp, Signal
+from obskit._probability import ALWAYS
 from obskit.config import Config
 from obskit.exceptions import ConfigError
 from obskit.export._encodings import LOG_RECORDS, SPANS, Encoding
 from obskit.export._exporter import Exporter, SdkExporter
+from obskit.export._held import HeldSpans
 from obskit.export._redacted import Redact
 from obskit.export.log_records import LogQueue
 from obskit.export.otlp import OtlpExporter
@@ -30,13 +33,16 @@ _FILES = ("certificate", "client_key", "client_certificate")
 _SHOWN_FILES = ("certificate", "client_certificate")
 
 
-def span_queue(config: Config, exporter: Exporter[ReadableSpan] | None, redact: Redact) -> SpanQueue | None:
+def span_queue(
+    config: Config, exporter: Exporter[ReadableSpan] | None, redact: Redact, keeping: Keeping
+) -> SpanQueue | None:
     """The queue in front of the exporter of spans; None where spans go nowhere.
 
     Args:
         config: the effective configuration.
         exporter: takes the place of the one that `config` names.
         redact: takes secrets out of the spans of other instrumentations.
+        keeping: what is kept of them.
 
     Raises:
         ConfigError: a certificate or key that an argument named cannot be used.
@@ -44,7 +50,8 @@ def span_queue(config: Config, exporter: Exporter[ReadableSpan] | None, redact: 
     exporter = exporter or _exporter(config, "traces", SPANS, lambda: SdkExporter(ConsoleSpanExporter()))
     if exporter is None or not config.enabled:
         return None
-    return SpanQueue(
+    queue = SpanQueue if keeping.threshold == ALWAYS else functools.partial(HeldSpans, keeping=keeping)
+    return queue(
         exporter,
         max_queue_size=config.span_queue_size,
         schedule_delay=config.span_schedule_delay,

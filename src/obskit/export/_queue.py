@@ -248,7 +248,7 @@ class BatchQueue(Generic[T]):
 
     def _report(self, result: ExportResult) -> None:
         """Say that items are lost at most once a minute, and once that it is over."""
-        lost = sum(self.tally.dropped.values())
+        lost = self.tally.lost
         if result.error:
             self._failing = True
             if monotonic() >= self._next_warning:

@@ -22,7 +22,7 @@ from collections import deque
 from typing import Final
 
 from obskit._guard import contained
-from obskit._tally import Tally
+from obskit._tally import REPEATED, SAMPLED_OUT, Tally
 
 BUFFER_FULL: Final = "buffer_full"
 TOO_LONG: Final = "too_long"
@@ -74,7 +74,7 @@ class LineWriter:
     def __init__(
         self, fd: int, *, max_bytes: int = 8 * 2**20, max_line: int = 64 * 2**10, interval: float = 0.05
     ) -> None:
-        self.tally = Tally((BUFFER_FULL, TOO_LONG, CLOSED_PIPE, IO_ERROR, SHUTDOWN))
+        self.tally = Tally((BUFFER_FULL, TOO_LONG, CLOSED_PIPE, IO_ERROR, SHUTDOWN, SAMPLED_OUT, REPEATED))
         self._fd = fd
         self._max_bytes = max_bytes
         self._max_line = max_line
@@ -125,6 +125,13 @@ class LineWriter:
                 self._patience = _PATIENCE_SECONDS if self.flush(self._patience) else self._patience / 2
         except Exception as error:
             contained("writer", error)
+
+    def leave_out(self, reason: str) -> None:
+        """Count a line that was made and is left out on purpose, as dropped for `reason`."""
+        with self._lock:
+            self.tally.produced += 1
+            with self._fate_lock:
+                self.tally.dropped[reason] += 1
 
     def flush(self, timeout: float) -> bool:
         """Wait until every line written before is out or dropped, for `timeout` seconds at most; whether it was."""

@@ -10,11 +10,13 @@ import copy
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, Final, Literal
 
 from obskit import semconv
+from obskit._tally import SAMPLED_OUT
 from obskit.operation import Operation
 from obskit.signals._beside import Beside, records_only
 from obskit.signals._console import Blocks, Console, colours_wanted
@@ -24,7 +26,7 @@ from obskit.signals._pipeline import configure_structlog, structlog_is_the_teams
 from obskit.signals._profiles import Encode
 from obskit.signals._records import LineHandler
 from obskit.signals._stamp import emit_to_team, stamp_records, stamp_structlog
-from obskit.signals.logs import Emit, Logs, RequestLog, write_to
+from obskit.signals.logs import Emit, Logs, RequestLog, Share, write_to
 
 LogMode = Literal["replace", "stamp", "off"]
 LogFormat = Literal["auto", "json", "console"]
@@ -87,6 +89,7 @@ class _Replace(LogPipeline):
         self._handler = handler = LineHandler(lines)
         self._is_no_repetition = lambda record: not (record.exc_info and handler.gives_way(record))
         self._has_request_lines = has_request_lines
+        self._undo.callback(lines.say_suppressed)
         self._undo.callback(configure_structlog(lines, level))
         self._set_level(logging.root, level)
         for name in _CHATTY:
@@ -186,6 +189,8 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
     log_format: LogFormat = "auto",
     request_log: RequestLog = "all",
     encoder: Encode = encode,
+    share: Share | None = None,
+    left_out: Callable[[str], None] = lambda _: None,
     resource: Mapping[str, str],
     records: Records | None = None,
     descriptor: int = 1,
@@ -202,6 +207,8 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
         log_format: `auto` is `console` where `descriptor` is a terminal, else `json`.
         request_log: which operations have a canonical line.
         encoder: turns a line into bytes, where no terminal shows it.
+        share: what share of them has; see :class:`obskit.signals.logs.Logs`.
+        left_out: told the reason when a line is left out on purpose.
         resource: attributes of the service, by their semantic names.
         records: takes the fields of each line as well, in whatever mode; None where they go nowhere else.
         descriptor: the file descriptor that `writer` writes to.
@@ -211,30 +218,34 @@ def install_logs(  # noqa: PLR0913  (one argument for each thing that can be con
     """
     if mode in ("off", "stamp") or structlog_is_the_teams():
         beside = None if records is None else records_only(redactor, resource, records)
-        return _the_teams(mode, request_log, resource, beside)
+        return _the_teams(mode, request_log, share, resource, beside)
     terminal = os.isatty(descriptor)
     console = None
     if log_format == "console" or (log_format == "auto" and terminal):
         console = Console(colours=terminal and colours_wanted())
     if console is None:
-        lines = Lines(writer, redactor, resource, encoder, records)
+        lines = Lines(writer, redactor, resource, encoder, records, left_out)
     else:
-        lines = Lines(Blocks(writer), redactor, resource, console.line, records)
+        lines = Lines(Blocks(writer), redactor, resource, console.line, records, left_out)
     emit = write_to(lines, None if console is None else console.request)
-    signal = Logs(emit, request_log, keep_calls=console is not None)
+    signal = Logs(
+        emit, request_log, keep_calls=console is not None, share=share, left_out=partial(left_out, SAMPLED_OUT)
+    )
     number = logging.getLevelNamesMapping()[level.upper()]
     return _Replace(lines, number, signal, has_request_lines=request_log != "off", console=console is not None)
 
 
-def _the_teams(mode: LogMode, request_log: RequestLog, resource: Mapping[str, str], lines: Lines | None) -> LogPipeline:
+def _the_teams(
+    mode: LogMode, request_log: RequestLog, share: Share | None, resource: Mapping[str, str], lines: Lines | None
+) -> LogPipeline:
     """The lines are the team's; `lines` are those of which only the records leave."""
     record = None if lines is None else write_to(lines)
     if mode == "off":
-        logs = LogPipeline("off", signal=None if record is None else Logs(record, request_log))
+        logs = LogPipeline("off", signal=None if record is None else Logs(record, request_log, share=share))
     else:
         reason = "" if mode == "stamp" else "structlog is configured already"
         emit = emit_to_team if record is None else _both(emit_to_team, record)
-        logs = _Stamp(resource.get(semconv.SERVICE_NAME, ""), reason, Logs(emit, request_log))
+        logs = _Stamp(resource.get(semconv.SERVICE_NAME, ""), reason, Logs(emit, request_log, share=share))
     if lines is not None:
         logs.send_beside(lines)
     return logs

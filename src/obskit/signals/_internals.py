@@ -21,7 +21,7 @@ from obskit.signals.cardinality import CappedSeries
 
 #: What calls ``_guard.contained``, so that each counter exists from the start.
 _COMPONENTS = (
-    "aiohttp", "annotate", "asgi", "clients", "close", "databases", "encode", "health", "httpx", "httpx2",
+    "aiohttp", "annotate", "asgi", "clients", "close", "databases", "encode", "health", "httpx", "httpx2", "keep",
     "log_records", "logs", "loop", "metrics", "propagation", "requests", "server_spans", "spans", "traces", "urllib3",
     "workers", "writer",
 )  # fmt: skip

@@ -15,6 +15,7 @@ from obskit import semconv
 from obskit._exception import Exceptions, is_carried
 from obskit.operation import _OPERATION_KEY, Operation
 from obskit.signals._encoding import MAX_LINE, Redactor, encode, exception_of, readable, text_of
+from obskit.signals._repeats import Repeats
 
 #: Names of a line that a log call's own fields cannot take.
 LINE_FIELDS: Final = frozenset(
@@ -72,6 +73,7 @@ class Lines:
         resource: attributes of the service; those that stand on every line are taken.
         render: turns a line's dict into bytes; JSON unless a terminal is to show it.
         records: takes each line's dict as well; None where nobody wants it.
+        left_out: told the reason when a line is left out on purpose.
     """
 
     __slots__ = (
@@ -79,6 +81,7 @@ class Lines:
         "_plain",
         "_redact",
         "_redact_text",
+        "_repeats",
         "_second",
         "exceptions",
         "records",
@@ -87,13 +90,14 @@ class Lines:
         "write",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what a line passes)
         self,
         writer: Writer,
         redactor: Redactor,
         resource: Mapping[str, str],
         render: Callable[[dict[str, Any]], bytes] = encode,
         records: Records | None = None,
+        left_out: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.write = writer.write
         self.exceptions = Exceptions(redactor.text)
@@ -102,6 +106,7 @@ class Lines:
         self.records = records
         self._redact = redactor.__call__  # bound once: it runs for every field
         self._redact_text = redactor.text
+        self._repeats = Repeats(left_out)
         self._second: tuple[int | None, str] = (None, "")
         self._collisions: set[str] = set()
         self._plain: set[Any] = set()
@@ -116,7 +121,14 @@ class Lines:
         return f"{prefix}{ns // 1000 % 1_000_000:06d}Z"
 
     def log(  # noqa: PLR0913  (runs for every line: keywords cost)
-        self, ns: int, level: str, logger: str, message: Any, fields: Mapping[Any, Any], exc_info: Any = None
+        self,
+        ns: int,
+        level: str,
+        logger: str,
+        message: Any,
+        fields: Mapping[Any, Any],
+        exc_info: Any = None,
+        template: Any = None,
     ) -> None:
         """Write the line of one log call.
 
@@ -127,15 +139,22 @@ class Lines:
             message: anything; text as a rule.
             fields: what the caller gave, of any types, under any names.
             exc_info: an exception or an ``exc_info`` tuple, or nothing.
+            template: the message before its arguments were filled in, where it had some.
         """
         if type(message) is not str or len(message) > MAX_LINE:
             message = text_of(message)[:MAX_LINE]
+        ids, repeats = trace_fields(), self._repeats
+        if repeats.suppressed:
+            self.say_suppressed(ns)
+        text = template if type(template) is str else message
+        if repeats.too_many(ns, level, logger, text, ids.get(semconv.TRACE_ID), exc_info):
+            return
         line: dict[str, Any] = {
             semconv.TIMESTAMP: self.timestamp(ns),
             semconv.LEVEL: level,
             semconv.MESSAGE: self._redact_text(message),
             semconv.LOGGER: logger,
-            **trace_fields(),
+            **ids,
             **self.resource,
         }
         plain, redact_text = self._plain, self._redact_text
@@ -153,6 +172,29 @@ class Lines:
         if self.records is not None:
             self.records(ns, line)
         self.write(self.render(line))
+
+    def say_suppressed(self, ns: int | None = None) -> None:
+        """Write how many lines of each kind were left out.
+
+        Args:
+            ns: only if the second in which they were is over by then; None: in any case.
+        """
+        if ns is not None and not self._repeats.due(ns):
+            return
+        for (logger, level, text, _), count in self._repeats.take().items():
+            now = time.time_ns() if ns is None else ns
+            like = f" like {text!r}" if isinstance(text, str) else ""
+            line = {
+                semconv.TIMESTAMP: self.timestamp(now),
+                semconv.LEVEL: level,
+                semconv.MESSAGE: self._redact_text(f"{count} lines{like} were left out within a second"),
+                semconv.LOGGER: logger,
+                **self.resource,
+                semconv.SUPPRESSED: count,
+            }
+            if self.records is not None:
+                self.records(now, line)
+            self.write(self.render(line))
 
     def _add(self, line: dict[str, Any], key: Any, value: Any) -> None:
         name = key if type(key) is str else text_of(key)

@@ -77,7 +77,7 @@ class LineHandler(logging.Handler):
         if record.stack_info:
             fields[semconv.CODE_STACKTRACE] = record.stack_info
         level = LEVELS.get(record.levelno) or text_of(record.levelname).lower()
-        self._lines.log(int(record.created * 1e9), level, name, message, fields, record.exc_info)
+        self._lines.log(int(record.created * 1e9), level, name, message, fields, record.exc_info, record.msg)
 
 
 def _is_report(record: logging.LogRecord) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from obskit.signals._source import SpanSource
 
 _SCOPE = InstrumentationScope("obskit", __version__)
+_ATTRIBUTES = 8
 _UNSET = Status(StatusCode.UNSET)
 _ERROR = Status(StatusCode.ERROR)
 _KEPT_BY_READABLE = frozenset(vars(ReadableSpan("")))
@@ -189,6 +190,18 @@ class OperationSpan(Span, ReadableSpan):
             self._become_readable()
         self._op = NO_OPERATION  # no cycle for the collector, and the queue holds no fields twice
         self._source.processors.on_end(self)
+
+    def weigh(self, context: SpanContext, rate: Mapping[str, float]) -> None:
+        """Say, once finished and before it is exported, how many such spans this one stands for.
+
+        Args:
+            context: its own, with a tracestate that says so.
+            rate: an attribute that does.
+        """
+        self._own_context = context
+        if self.facts is not None:
+            self.facts = (context, *self.facts[1:])
+            self.facts[_ATTRIBUTES].update(rate)
 
     def _become_readable(self) -> None:
         name, kind, start_ns = self._op.name, self._op.kind, self._op.start_ns

@@ -9,10 +9,12 @@ from opentelemetry.trace import SpanKind
 
 from obskit import semconv
 from obskit._exception import mark_carried
+from obskit._probability import ALWAYS, NEVER, rate_of
 from obskit.operation import Operation
 from obskit.signals._lines import Lines, ids_of
 
 RequestLog = Literal["all", "errors", "sampled", "off"]
+Share = Callable[[Operation], int]
 
 LOGGER: Final = "obskit.request"
 _MAX_CALLS: Final = 20
@@ -36,14 +38,27 @@ class Logs:
         request_log: which operations get a line: all of them, those that failed (`errors`), those that failed or
             whose trace is recorded (`sampled`), or none.
         keep_calls: whether outbound calls are kept with the operation above them, for a terminal to show.
+        share: by which threshold of the trace's randomness the line of an operation is kept, of `all` or of those
+            that are `sampled`; None: each of the former, and those of traces that are recorded.
+        left_out: told when it is not kept, of `all`.
     """
 
     name = "logs"
 
-    def __init__(self, emit: Emit, request_log: RequestLog = "all", *, keep_calls: bool = False) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        request_log: RequestLog = "all",
+        *,
+        keep_calls: bool = False,
+        share: Share | None = None,
+        left_out: Callable[[], None] = lambda: None,
+    ) -> None:
         self._emit = emit
         self._request_log = request_log
         self._keep_calls = keep_calls
+        self._share = _recorded if share is None and request_log == "sampled" else share
+        self._left_out = left_out
 
     def start(self, op: Operation) -> None:
         """Nothing: an operation has one line, at its end."""
@@ -56,8 +71,21 @@ class Logs:
             return
         level = "error" if _failed(op) else "info"
         wanted = self._request_log
-        if wanted == "all" or (wanted != "off" and (level == "error" or (wanted == "sampled" and op.sampled))):
-            self._emit(op, level, _message(op))
+        if wanted == "off" or (wanted == "errors" and level != "error"):
+            return
+        if self._share is not None and (wanted == "all" or level != "error"):
+            threshold = self._share(op)
+            if threshold == NEVER:
+                if wanted == "all":
+                    self._left_out()
+                return
+            if threshold:
+                op.fields[semconv.SAMPLE_RATE] = rate_of(threshold)
+        self._emit(op, level, _message(op))
+
+
+def _recorded(op: Operation) -> int:
+    return ALWAYS if op.sampled else NEVER
 
 
 def _failed(op: Operation) -> bool:
@@ -97,6 +125,7 @@ def write_to(lines: Lines, show: Callable[[Mapping[str, Any], list[Operation]], 
 
     def emit(op: Operation, level: str, message: str) -> None:
         end_ns = op.start_ns + op.duration_ns
+        lines.say_suppressed(end_ns)
         line: dict[str, Any] = {
             semconv.TIMESTAMP: lines.timestamp(end_ns),
             semconv.LEVEL: level,
