@@ -108,7 +108,7 @@ def capture(
     """Wire obskit for the duration of the block, with memory in the place of the outside world.
 
     Args:
-        app: a FastAPI or Starlette app to observe in place; other apps by ``captured.obs.wrap``.
+        app: an app to observe in place, as for :func:`obskit.init`; other apps by ``captured.obs.wrap``.
         config: as for :func:`obskit.init`, but the environment is not read; lines are JSON whatever it says.
         checks: as for :func:`obskit.init`.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import json
 
 import pytest
@@ -274,6 +275,40 @@ async def test_a_method_that_someone_else_has_replaced_since_stays():
         Quart.add_background_task = theirs = lambda *_args: None
     assert Quart.add_background_task is theirs
     Quart.add_background_task = original
+
+
+@pytest.mark.parametrize("framework", ["Quart", "Django"])
+async def test_a_framework_that_tells_something_else_still_serves(framework, monkeypatch, contained_errors):
+    """Of obskit's code in a framework, an error is contained."""
+    module = importlib.import_module(f"obskit.instrumentation.{framework.lower()}")
+    monkeypatch.setattr(module, "ROUTE_KEY", [])  # which is no key of any scope
+    with testing.capture(config=obskit.Config(clients=())) as captured:
+        assert (await ask(captured.obs.wrap(APPS[framework]()), "/items/1"))[0] == 200
+        assert "http.route" not in request_line(captured)
+    assert [component for component, _ in contained_errors] == ["asgi"]
+    contained_errors.clear()
+
+
+@pytest.mark.parametrize("framework", ["Quart", "Django"])
+async def test_requests_that_obskit_does_not_observe_are_not_told_of(framework):
+    with testing.capture(config=obskit.Config(clients=())) as captured:
+        await ask(captured.obs.wrap(APPS[framework]()), "/items/1")
+        with contextlib.suppress(ShelfError):
+            assert (await ask(APPS[framework](), "/boom"))[0] == 500
+        assert len(captured.spans) == 1
+
+
+async def test_djangos_test_client_has_no_scope_to_tell_in():
+    from django.test import Client, override_settings
+
+    app = django_app()
+    with testing.capture(app, config=obskit.Config(clients=())) as captured:
+        await ask(app, "/items/1")
+        with override_settings(ALLOWED_HOSTS=["*"]):
+            client = Client(raise_request_exception=False)
+            answers = await asyncio.to_thread(lambda: [client.get(path).status_code for path in ("/busy", "/boom")])
+        assert answers == [503, 500]
+        assert len(captured.spans) == 1
 
 
 def test_an_app_of_no_framework_is_to_be_wrapped():

@@ -208,10 +208,14 @@ def raising(error):
     return app
 
 
+def fail(message):
+    raise LookupError(message)
+
+
 async def falls_back(scope, receive, send):
     """A middleware whose own work fails, and which calls the app all the same."""
     try:
-        raise LookupError("of the middleware's")
+        fail("of the middleware's")
     except LookupError:
         await sending(BUSY, LAST)(scope, receive, send)
 
@@ -229,6 +233,17 @@ async def answers_by_messages(scope, receive, send):
     except LookupError:
         await send(BUSY)
         await send(LAST)
+
+
+async def answers_by_a_function_with_a_scope_of_its_own(scope, receive, send):
+    async def say(scope):
+        await send(BUSY)
+        await send(LAST)
+
+    try:
+        raise LookupError("its own")
+    except LookupError:
+        await say("everywhere")
 
 
 async def answers_with_an_app(scope, receive, send):
@@ -268,10 +283,37 @@ def handled_late():
     return Starlette(routes=[Route("/a", endpoint)])
 
 
+async def answers_in_a_helper(scope, receive, send):
+    """An exception that was caught, kept, and raised again where another is being handled."""
+
+    async def answer():
+        try:
+            raise LookupError("kept") from None
+        except LookupError as error:
+            raise error from None
+
+    try:
+        await answer()
+    except LookupError:
+        await send(BUSY)
+        await send(LAST)
+
+
+async def falls_back_twice(scope, receive, send):
+    """The same middleware around itself: neither error is the cause."""
+    try:
+        raise LookupError("of the middleware's")
+    except LookupError:
+        await falls_back(scope, receive, send)
+
+
 CAUSES = {
+    "an exception that was raised again": (answers_in_a_helper, "LookupError", "kept"),
+    "a middleware that falls back, twice": (falls_back_twice, "503", None),
     "a middleware that falls back": (falls_back, "503", None),
     "an app that answers for itself": (answers_itself, "LookupError", "its own"),
     "an app that answers by messages": (answers_by_messages, "LookupError", "its own"),
+    "an app that answers by a function": (answers_by_a_function_with_a_scope_of_its_own, "LookupError", "its own"),
     "an error page that is an app": (answers_with_an_app, "LookupError", "from below"),
     "an exception that says its status": (says_its_status, "503", None),
     "a stream that fails": (fails_late, "LookupError", "late"),

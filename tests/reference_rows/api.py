@@ -49,6 +49,8 @@ ROWS = {
         "test_init.py::test_starlette_apps_are_observed_too",
         "test_init.py::test_without_an_app_all_but_the_asgi_part_works",
         "test_init.py::test_an_app_that_is_not_starlettes_is_for_wrap",
+        "instrumentation/test_frameworks.py::test_a_request",
+        "instrumentation/test_frameworks.py::test_an_app_of_no_framework_is_to_be_wrapped",
     ),
     "init: service_name": (
         ARGUMENT,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from obskit._asgi import SCOPE_KEY
 
 if TYPE_CHECKING:
-    from types import CodeType, FrameType
+    from types import CodeType, FrameType, TracebackType
 
 _MAX_FIELDS = 10
 _MAX_PATH = 128
@@ -31,24 +31,26 @@ def handled_exception(status: int, before: BaseException | None) -> BaseExceptio
     error = sys.exception()
     if error is None or error is before or getattr(error, "status_code", None) == status:
         return None
-    return None if _answered_below(error, status) else error
-
-
-def _answered_below(error: BaseException, status: int) -> bool:
-    """Whether it was another app that answered: one that a middleware calls while it handles an error of its own."""
     trace = error.__traceback__
-    if trace is None:
-        return False
+    return None if trace is not None and _answered_below(trace, status) else error
+
+
+def _answered_below(trace: TracebackType, status: int) -> bool:
+    """Whether it was another app that answered: one that a middleware calls while it handles an error of its own.
+
+    Args:
+        trace: of the error, from the code that handles it to where it was raised.
+        status: the answer's.
+    """
     handler, below = trace.tb_frame, False
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (a documented function of CPython)
     while frame is not None and frame is not handler:
         below = below or _is_app(frame, status)
         frame = frame.f_back
-    return below and frame is handler and not any(_is_app(inner, None) for inner in _raised_through(error))
+    return below and frame is handler and not any(_is_app(inner, None) for inner in _raised_through(trace.tb_next))
 
 
-def _raised_through(error: BaseException) -> Iterator[FrameType]:
-    trace = error.__traceback__.tb_next if error.__traceback__ else None
+def _raised_through(trace: TracebackType | None) -> Iterator[FrameType]:
     while trace is not None:
         yield trace.tb_frame
         trace = trace.tb_next
