@@ -39,6 +39,9 @@ class Handler(BaseHTTPRequestHandler):
     def at_redirect(self):
         self.answer(302, length=0, location="/ok")
 
+    def at_to_flaky(self):
+        self.answer(302, length=0, location="/flaky")
+
     def at_elsewhere(self):  # another name of the same host
         self.answer(302, length=0, location=f"http://localhost:{self.server.server_port}/ok")
 

@@ -19,7 +19,7 @@ from obskit._guard import contained
 from obskit._pipeline import Pipeline
 from obskit.instrumentation._outgoing import Outgoing
 from obskit.instrumentation._unbounded import Unbounded
-from obskit.operation import Operation, current_operation
+from obskit.operation import _OPERATION_KEY, Operation
 
 _CLIENT_ERROR = 400
 _SWITCHING_PROTOCOLS = 101
@@ -82,8 +82,8 @@ class Outbound:
             return None
         try:
             port = port or _DEFAULT_PORTS.get(scheme)
-            outer = current_operation()
-            if outer.event == semconv.EVENT_HTTP_CLIENT and _carries(outer, host, port):
+            outer = context.get(_OPERATION_KEY)
+            if outer is not None and _carries(outer, host, port):
                 return None
             known = method if method in semconv.KNOWN_METHODS else semconv.METHOD_OTHER
             fields: dict[str, Value] = {
@@ -120,10 +120,12 @@ class Outbound:
             contained(self.library, error)
 
 
-def _carries(outer: Operation, host: str, port: int | None) -> bool:
-    """Whether the call under way is the same one: a library's transport that sends by another library."""
+def _carries(outer: object, host: str, port: int | None) -> bool:
+    """Whether what runs is the same call: a library's transport that sends by another library."""
+    if not isinstance(outer, Operation) or outer.event != semconv.EVENT_HTTP_CLIENT or outer.ended:
+        return False
     fields = outer.fields
-    return not outer.ended and fields.get(semconv.SERVER_ADDRESS) == host and fields.get(semconv.SERVER_PORT) == port
+    return fields.get(semconv.SERVER_ADDRESS) == host and fields.get(semconv.SERVER_PORT) == port
 
 
 def fail(op: Operation, error: BaseException, ended_at: int | None = None) -> None:
@@ -156,7 +158,8 @@ class Ending:
         self.op.finish(error_type=self._error_type)
 
     def __del__(self) -> None:
-        self.end()
+        if not self.op.ended:
+            self.end()
 
 
 class Call:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, MutableMapping
 from typing import Any
 
 from obskit.operation import Operation
-from obskit.propagation import BAGGAGE, TRACEPARENT, TRACESTATE, BoundedBaggage, propagator, traceparent_of
+from obskit.propagation import BAGGAGE, TRACEPARENT, TRACESTATE, BoundedBaggage, propagator
 
 #: Strangers may choose hosts, where a service calls what it is told to: so many decisions are remembered.
 _MAX_DECISIONS = 1024
@@ -41,24 +41,18 @@ class Outgoing:
         Returns:
             Whether there is baggage of obskit's among them.
         """
-        if self._plain:
-            self._write_trace_context(op, headers)
+        if self._plain:  # what StrictTraceContext does, without its look-ups
+            if op.trace_id:
+                headers[TRACEPARENT] = f"00-{op.trace_id}-{op.span_id}-{op.trace_flags}"
+                state = op.span.get_span_context().trace_state if op.span is not None else None
+                if state:
+                    headers[TRACESTATE] = state.to_header()
         else:
             self._context.inject(headers, op.context)
         if self._listed is None or BAGGAGE in headers or not self._is_listed(host):
             return False
         self._baggage.inject(headers, op.context)
         return BAGGAGE in headers
-
-    def _write_trace_context(self, op: Operation, headers: MutableMapping[str, Any]) -> None:
-        """What StrictTraceContext does, without its look-ups."""
-        if op.span is None:
-            return
-        context = op.span.get_span_context()
-        if context.is_valid:
-            headers[TRACEPARENT] = traceparent_of(context)
-            if context.trace_state:
-                headers[TRACESTATE] = context.trace_state.to_header()
 
     def _is_listed(self, host: str) -> bool:
         known = self._decisions.get(host)
