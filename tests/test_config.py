@@ -101,6 +101,7 @@ DEFAULTS = {
     "startup_path": "/startupz",
     "health_path": "/health",
     "metrics_path": "/metrics",
+    "admin_port": None,
     "worker_group": None,
     "shutdown_seconds": 5.0,
 }
@@ -374,6 +375,11 @@ VARIABLES = {
         )
         for name in ("LIVE", "READY", "STARTUP", "HEALTH", "METRICS")
     },
+    "OBSKIT_ADMIN_PORT": (
+        "admin_port",
+        [("9464", 9464), ("1", 1), ("65535", 65_535)],
+        ["0", "65536", "-1", "http", "1.5"],
+    ),
     "OBSKIT_WORKER_GROUP": ("worker_group", [("orders", "orders"), ("none", "none")], ["\udcff"]),
     "OBSKIT_SHUTDOWN_SECONDS": ("shutdown_seconds", [("0", 0.0), ("2.5", 2.5)], NOT_SECONDS),
 }
@@ -757,6 +763,7 @@ WRONG = {
     "redact": ["password", (1,), ("",)],
     "clients": ["httpx", ("pycurl",), ("none",), ([],)],
     "live_path": [None, "x", 5, "/ x"],
+    "admin_port": [0, 65_536, "9464", True, 1.5],
     "worker_group": [5, "", b"x"],
     "shutdown_seconds": [-1, "5", 86_401],
 }

@@ -55,7 +55,7 @@ def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) 
         if where:
             yield "traces", where
     if "prometheus" in config.metrics_exporter and config.metrics_path:
-        yield "metrics", config.metrics_path
+        yield "metrics", _admin(config) + config.metrics_path
     if metrics_to := _pushed_to(config, "metrics"):
         yield "metrics", metrics_to
     if logs.effective_mode != "off":
@@ -71,9 +71,15 @@ def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) 
     if config.enabled and config.keep_rate < 1.0:
         rules = " ".join(config.keep) + " and " if config.keep else ""
         yield "kept", f"{rules}{config.keep_rate:g} of the other traces"
-    paths = [path for path in (config.live_path, config.ready_path, config.startup_path, config.health_path) if path]
+    paths = [path for path in (config.live_path, config.ready_path, config.startup_path) if path]
+    if config.health_path:
+        paths.append(_admin(config) + config.health_path)
     if paths:
         yield "health", " ".join(paths)
+
+
+def _admin(config: Config) -> str:
+    return "" if config.admin_port is None else f"port {config.admin_port} "
 
 
 def _off(config: Config, logs: LogsState, *, foreign: Foreign) -> Iterator[tuple[str, str]]:

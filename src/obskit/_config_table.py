@@ -14,7 +14,21 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from obskit import semconv
 from obskit._keep import KEEP
-from obskit._parse import HEADER_NAME, LEVEL, NEGATED, PATH, PROJECT, RATIO, SECRET, TEXT, URL, choice, count, seconds
+from obskit._parse import (
+    HEADER_NAME,
+    LEVEL,
+    NEGATED,
+    PATH,
+    PORT,
+    PROJECT,
+    RATIO,
+    SECRET,
+    TEXT,
+    URL,
+    choice,
+    count,
+    seconds,
+)
 from obskit._parse_many import ATTRIBUTES, BUCKETS, HEADERS, HOSTS, NAMES, PROMOTED, TRUST, names_of, subset
 from obskit._setting import setting
 
@@ -357,6 +371,12 @@ class Table:
     startup_path: str = setting("/startupz", PATH, "OBSKIT_STARTUP_PATH", "Startup; empty: off.", blank=True)
     health_path: str = setting("/health", PATH, "OBSKIT_HEALTH_PATH", "All checks as JSON; empty: off.", blank=True)
     metrics_path: str = setting("/metrics", PATH, "OBSKIT_METRICS_PATH", "Metrics to scrape; empty: off.", blank=True)
+    admin_port: int | None = setting(
+        None,
+        PORT,
+        "OBSKIT_ADMIN_PORT",
+        "Serve `health_path` and `metrics_path` on this port instead of the app's; one listener for all workers.",
+    )
     worker_group: str | None = setting(
         None,
         TEXT,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -35,6 +35,9 @@ from obskit.instrumentation._server_spans import ServerSpans
 from obskit.instrumentation.asgi import ObservedApp, ServerOptions
 from obskit.propagation import BAGGAGE
 from obskit.signals._adopt import LogPipeline
+
+if TYPE_CHECKING:
+    from obskit.health.admin import Admin
 
 F = TypeVar("F", bound=Callable[..., object])
 A = TypeVar("A", bound=ObservedApp)
@@ -70,6 +73,7 @@ class Obskit:
         loop_monitor: LoopMonitor,
         server_spans: ServerSpans,
         workers: Workers,
+        admin: Admin | None,
     ) -> None:
         self.config = config
         self.asked_for = asked_for
@@ -86,6 +90,7 @@ class Obskit:
         self._loop_monitor = loop_monitor
         self._server_spans = server_spans
         self._workers = workers
+        self._admin = admin
         #: What init() touched, to be undone.
         self.undo = ExitStack()
         self._lock = threading.Lock()
@@ -283,8 +288,12 @@ class Obskit:
         if self._closed:
             return
         self._workers.begin()
+        loop: asyncio.AbstractEventLoop | None = None
         with suppress(RuntimeError):  # the loop is not asyncio's
-            self._loop_monitor.start(asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
+            self._loop_monitor.start(loop)
+        if self._admin is not None:
+            self._admin.start(loop)
         self._stand_down.install()
         self._frameworks.install()
         if self.config.enabled:

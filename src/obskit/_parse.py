@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DAY_SECONDS = 86_400
 _INT32 = 2**31 - 1
+_LAST_PORT = 65_535
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9\-.:]{0,62}")
@@ -171,6 +172,16 @@ def count(minimum: int) -> Kind:
         return int(value)
 
     return Kind(check, lambda text: number_in(text, int))
+
+
+def _check_port(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LAST_PORT:
+        msg = f"must be a port, from 1 to {_LAST_PORT}"
+        raise ValueError(msg)
+    return int(value)
+
+
+PORT = Kind(_check_port, lambda text: number_in(text, int))
 
 
 def number_in(text: str, convert: Callable[[str], float]) -> float | str:

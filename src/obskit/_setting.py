@@ -21,7 +21,6 @@ RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
 #: Variables of later releases. Their names are kept free, and whoever sets one is told that nothing reads it yet.
 RESERVED_VARIABLES = frozenset(
     {
-        "OBSKIT_ADMIN_PORT",
         "OBSKIT_DRAIN_SECONDS",
     }
 )

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate
 from opentelemetry.sdk.resources import Resource
@@ -49,6 +49,9 @@ from obskit.signals.logs import Share
 from obskit.signals.metrics import Metrics
 from obskit.signals.resource import build_resource, resolve_service_name, resolve_service_version
 from obskit.signals.traces import CONFIG_FILE, Traces, build_spans
+
+if TYPE_CHECKING:
+    from obskit.health.admin import Admin
 
 _STDOUT = 1
 
@@ -122,6 +125,7 @@ def _wired(  # noqa: PLR0913  (see wire)
 
     target = _target(resource, config, workers)
     _internals(registry, target, spans, log_records, writer, pipeline, metrics, health, clients)
+    endpoints = _endpoints(config, health, workers)
     handle = Obskit(
         server_spans=choose(config),
         config=config,
@@ -129,8 +133,9 @@ def _wired(  # noqa: PLR0913  (see wire)
         place=place,
         registry=registry,
         health=health,
-        endpoints=_endpoints(config, health, workers),
+        endpoints=endpoints,
         workers=workers,
+        admin=None if config.admin_port is None else _admin(config.admin_port, config, endpoints, workers, undo),
         pipeline=pipeline,
         clients=clients,
         spans=spans,
@@ -237,15 +242,31 @@ def _propagate(config: Config, undo: ExitStack) -> None:
 
 
 def _endpoints(config: Config, health: Checks, workers: Workers) -> Endpoints:
+    here = config.admin_port is None
     return Endpoints(
         health,
-        workers.exposition if "prometheus" in config.metrics_exporter else None,
+        workers.exposition if here and "prometheus" in config.metrics_exporter else None,
         live_path=config.live_path,
         ready_path=config.ready_path,
         startup_path=config.startup_path,
-        health_path=config.health_path,
+        health_path=config.health_path if here else "",
         metrics_path=config.metrics_path,
     )
+
+
+def _admin(port: int, config: Config, endpoints: Endpoints, workers: Workers, undo: ExitStack) -> Admin:
+    from obskit.health.admin import Admin  # noqa: PLC0415  (an HTTP server, for those who want it)
+
+    admin = Admin(
+        port,
+        metrics=workers.exposition if "prometheus" in config.metrics_exporter else None,
+        report=endpoints.report,
+        may_listen=workers.leads,
+        metrics_path=config.metrics_path,
+        health_path=config.health_path,
+    )
+    undo.callback(admin.stop)
+    return admin
 
 
 def _say(config: Config, warnings: tuple[str, ...], logs: LogPipeline, clients: Clients) -> None:

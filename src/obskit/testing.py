@@ -125,6 +125,7 @@ def capture(
         logs_exporter="none",
         metrics_exporter=tuple(name for name in asked.metrics_exporter if name == "prometheus") or ("none",),
         worker_group="none",
+        admin_port=None,
     )
     caller = sys._getframe(2)  # noqa: SLF001  (contextmanager stands between)
     place = f"{caller.f_code.co_filename}:{caller.f_lineno}"

@@ -245,6 +245,11 @@ ROWS = {
     "startup_path": (*READ, *PATHS),
     "health_path": (*READ, *PATHS),
     "metrics_path": (*READ, *PATHS),
+    "admin_port": (
+        *READ,
+        "workers/test_admin.py::test_metrics_and_health_move_and_probes_stay",
+        "workers/test_admin.py::test_one_worker_listens_for_all_and_another_takes_over",
+    ),
     "worker_group": (
         *READ,
         "workers/test_servers.py::test_whatever_counts_is_the_sum_in_any_worker",

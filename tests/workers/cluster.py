@@ -12,6 +12,8 @@ from processes import Service
 from receiver import until
 
 APPS = Path(__file__).parent / "apps"
+#: Where the apps of these tests are found.
+PATH = {"PYTHONPATH": os.pathsep.join([str(APPS), os.environ.get("PYTHONPATH", "")])}
 UVICORN_WORKER = ("-k", "uvicorn_worker.UvicornWorker")
 SETUPS = {
     "uvicorn": ("-m", "uvicorn", "counted:app", "--fd", "{fd}", "--workers", "{workers}"),
@@ -36,8 +38,7 @@ class Cluster(Service):
         self.workers = workers
         port = free_port()
         command = [part.replace("{workers}", str(workers)).replace("{port}", str(port)) for part in SETUPS[setup]]
-        path = os.pathsep.join([str(APPS), os.environ.get("PYTHONPATH", "")])
-        super().__init__(None, *command, *arguments, variables={"PYTHONPATH": path, **(variables or {})})
+        super().__init__(None, *command, *arguments, variables={**PATH, **(variables or {})})
         if setup == "granian":
             self.port = port
 

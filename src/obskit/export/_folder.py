@@ -31,7 +31,7 @@ from obskit.export._merge import Merged, Reading
 from obskit.export._snapshot import Family, unpacked
 
 ALIVE, CELLS, SOCKET, OWN, ALL = ".alive", ".cells", ".sock", ".own", ".all"
-_DEPARTED = "departed"
+_DEPARTED, _LEADER = "departed", "leader"
 _LOCK = ".lock"
 _LOCK_SECONDS = 5.0
 _POLL_SECONDS = 0.01
@@ -60,6 +60,7 @@ class Folder:
         self._most_series = most_series
         self.path = self._base / group.name
         self._presence: int | None = None
+        self._lead: int | None = None
         self.id = ""
 
     # -- this worker ------------------------------------------------------------------------------------------------
@@ -84,8 +85,7 @@ class Folder:
         """Be no worker any more; what it counted stays with the group, if there is one left."""
         if self._presence is None:
             return
-        os.close(self._presence)
-        self._presence = None
+        self.forget()
         with suppress(TimeoutError), self._locked():
             if self._over():
                 shutil.rmtree(self.path, ignore_errors=True)
@@ -93,10 +93,23 @@ class Folder:
                 self._fold()
 
     def forget(self) -> None:
-        """In a forked child: the lock is the parent's, and must go when the parent goes."""
-        if self._presence is not None:
-            os.close(self._presence)
-            self._presence = None
+        """Hold no lock any more. In a forked child they are the parent's, and must go when the parent goes."""
+        for descriptor in (self._presence, self._lead):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._presence = self._lead = None
+
+    def leads(self) -> bool:
+        """Whether this is the worker that does what one does for all; once it is, it is for life."""
+        if self._lead is None:
+            descriptor = os.open(self.path / _LEADER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            self._lead = descriptor
+        return True
 
     def file(self, suffix: str, worker: str = "") -> Path:
         """A file of this worker's, or of another's."""
@@ -177,7 +190,7 @@ class Folder:
 
     def _remove_all_but(self, workers: Iterable[str]) -> None:
         """Only after the fold: until then a reader counts ended workers from their own files."""
-        kept = {*workers, _DEPARTED}
+        kept = {*workers, _DEPARTED, _LEADER}
         gone = [path for path in self.path.iterdir() if path.name.lstrip(".").partition(".")[0] not in kept]
         for path in sorted(gone, key=lambda path: path.suffix == ALIVE):  # last, what tells that there is a worker
             path.unlink(missing_ok=True)

@@ -116,6 +116,11 @@ class Workers:
                 self._share()
         self._join()
 
+    def leads(self) -> bool:
+        """Whether this process is the one that listens for all; a process that is alone always is."""
+        member = self._join()
+        return member is None or member.folder.leads()
+
     def tell(self) -> None:
         """Have what only this process knows written down, for when it is no more; half a second at most."""
         if self._member is not None:
