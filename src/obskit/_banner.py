@@ -71,9 +71,8 @@ def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) 
     if config.enabled and config.keep_rate < 1.0:
         rules = " ".join(config.keep) + " and " if config.keep else ""
         yield "kept", f"{rules}{config.keep_rate:g} of the other traces"
-    paths = [path for path in (config.live_path, config.ready_path, config.startup_path) if path]
-    if config.health_path:
-        paths.append(_admin(config) + config.health_path)
+    health_path = config.health_path and _admin(config) + config.health_path
+    paths = [path for path in (config.live_path, config.ready_path, config.startup_path, health_path) if path]
     if paths:
         yield "health", " ".join(paths)
 
