@@ -56,9 +56,13 @@ class Exceptions:
             stacktrace = qualified_name(error)
         return {
             semconv.EXCEPTION_TYPE: qualified_name(error),
-            semconv.EXCEPTION_MESSAGE: self._redact(message[: 4 * _MAX_MESSAGE])[:_MAX_MESSAGE],
+            semconv.EXCEPTION_MESSAGE: self.message(message),
             semconv.EXCEPTION_STACKTRACE: self._end_of(stacktrace),
         }
+
+    def message(self, text: str) -> str:
+        """An exception's text as it may leave the process."""
+        return self._redact(text[: 4 * _MAX_MESSAGE])[:_MAX_MESSAGE]
 
     def _end_of(self, stacktrace: str) -> str:
         """The end of a stack trace, redacted before it is cut: a secret is told by what stands ahead of it."""

@@ -19,6 +19,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from obskit import semconv
+from obskit._exception import Exceptions
 from obskit._version import __version__
 from obskit.operation import NO_OPERATION, Operation
 
@@ -41,11 +42,18 @@ def error_status(written: Mapping[str, str]) -> Status:
     return Status(StatusCode.ERROR, f"{written[semconv.EXCEPTION_TYPE]}: {written[semconv.EXCEPTION_MESSAGE]}")
 
 
-def is_recorded(written: Mapping[str, str], events: Iterable[Event]) -> bool:
-    """Whether one of `events` tells of an exception already: other instrumentations record what passes them by."""
-    what = written[semconv.EXCEPTION_TYPE], written[semconv.EXCEPTION_MESSAGE]
+def is_recorded(written: Mapping[str, str], events: Iterable[Event], exceptions: Exceptions) -> bool:
+    """Whether one of `events` tells of an exception already: other instrumentations record what passes them by.
+
+    Args:
+        written: the exception as `exceptions` describes it.
+        events: a span's.
+        exceptions: takes out of their texts what it has taken out of `written`.
+    """
+    kind, message = written[semconv.EXCEPTION_TYPE], written[semconv.EXCEPTION_MESSAGE]
     return any(
-        (told.get(semconv.EXCEPTION_TYPE), told.get(semconv.EXCEPTION_MESSAGE)) == what
+        told.get(semconv.EXCEPTION_TYPE) == kind
+        and exceptions.message(str(told.get(semconv.EXCEPTION_MESSAGE))) == message
         for told in (event.attributes or {} for event in events)
     )
 
@@ -176,7 +184,7 @@ class OperationSpan(Span, ReadableSpan):
         op = self._op
         if op.exception is not None and op.outcome == "error":
             written = op.written = self._source.exceptions.describe(op.exception)
-            if not is_recorded(written, self._told_events):
+            if not is_recorded(written, self._told_events, self._source.exceptions):
                 self._told_events.append(Event("exception", dict(written), end_ns))
             self._told_status = error_status(written)
         elif op.outcome == "error":

@@ -106,7 +106,7 @@ class Traces:
         span.set_attributes(attributes)
         if op.outcome == "error" and op.exception is not None:
             written = op.written = self._exceptions.describe(op.exception)
-            if not is_recorded(written, getattr(span, "events", ())):
+            if not is_recorded(written, getattr(span, "events", ()), self._exceptions):
                 span.add_event("exception", written, timestamp=end_ns)
             span.set_status(error_status(written))
         elif op.outcome == "error":
