@@ -35,6 +35,7 @@ from obskit.instrumentation._server_spans import ServerSpans
 from obskit.instrumentation.asgi import ObservedApp, ServerOptions
 from obskit.propagation import BAGGAGE
 from obskit.signals._adopt import LogPipeline
+from obskit.signals._processors import Processors
 
 if TYPE_CHECKING:
     from obskit.health.admin import Admin
@@ -67,6 +68,7 @@ class Obskit:
         pipeline: Pipeline,
         clients: Clients,
         spans: SpanQueue | None,
+        processors: Processors,
         log_records: LogQueue | None,
         writer: Writer,
         logs: LogPipeline,
@@ -84,6 +86,7 @@ class Obskit:
         self._pipeline = pipeline
         self._clients = clients
         self._spans = spans
+        self._processors = processors
         self._exports: list[BatchQueue[Any]] = [queue for queue in (spans, log_records) if queue is not None]
         self._writer = writer
         self._logs = logs
@@ -165,7 +168,9 @@ class Obskit:
         end = time.monotonic() + timeout
         lost = self._lost()
         self._ask_exports()
+        others = self._processors.flush(timeout)
         sent = [queue.flush(max(0.0, end - time.monotonic())) for queue in self._exports]
+        sent.append(others(end))
         written = self._writer.flush(max(0.0, end - time.monotonic()))
         return all(sent) and written and self._lost() == lost
 
@@ -197,8 +202,10 @@ class Obskit:
         self._stand_down.restore()
         self._frameworks.restore()
         self._ask_exports()
+        others = self._processors.close(seconds)
         exports_end = end - seconds * _SHARE_OF_LINES
         sent = [queue.close(max(0.0, exports_end - time.monotonic())) for queue in self._exports]
+        sent.append(others(exports_end))
         if self._workers.group is not None:  # which is told, as it leaves, what became of the lines
             self._writer.flush(seconds * _SHARE_OF_LINES / 2)
         self._restore()

@@ -43,6 +43,7 @@ from obskit.redaction import Redactor
 from obskit.signals import _provider
 from obskit.signals._adopt import LogPipeline, install_logs
 from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics
+from obskit.signals._processors import Processors
 from obskit.signals._profiles import encoder
 from obskit.signals.keep import Keep, LineShare, trace_share
 from obskit.signals.logs import Share
@@ -98,6 +99,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     log_records = log_queue(config, resource)
     logs = _logs(config, resource, writer, redactor, keeping, log_records, undo)
     spans = span_queue(config, exporter, redactor, keeping)
+    processors = Processors(*([spans] if spans else []))
     workers = Workers(
         (registry, REGISTRY),
         explicit=config.worker_group,
@@ -113,7 +115,7 @@ def _wired(  # noqa: PLR0913  (see wire)
 
     pipeline.signals = () if logs.signal is None else (logs.signal,)
     if config.enabled:
-        traces = Traces(build_spans(config, resource, policy, exceptions, spans, undo), exceptions)
+        traces = Traces(build_spans(config, resource, policy, exceptions, processors, undo), exceptions)
         pipeline.signals = (traces, *_keep(config, keeping, spans), metrics, *pipeline.signals)
         _propagate(config, undo)
         clients.install()
@@ -139,6 +141,7 @@ def _wired(  # noqa: PLR0913  (see wire)
         pipeline=pipeline,
         clients=clients,
         spans=spans,
+        processors=processors,
         log_records=log_records,
         writer=writer,
         logs=logs,

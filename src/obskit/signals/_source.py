@@ -6,7 +6,7 @@ import random
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
 from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.util.types import Attributes
@@ -17,6 +17,7 @@ from obskit._fields import FieldPolicy, Value
 from obskit._guard import contained
 from obskit._probability import RANDOM_BITS
 from obskit.operation import Operation
+from obskit.signals._processors import Processors
 from obskit.signals._samplers import Consistent
 from obskit.signals._span import OperationSpan
 
@@ -28,25 +29,6 @@ _getrandbits = random.getrandbits
 def context_of(op: Operation) -> Context:
     """The context that an operation was started under, as samplers and processors of others expect it."""
     return op.context if op.remote is None else trace.set_span_in_context(NonRecordingSpan(op.remote), op.context)
-
-
-class Processors(SynchronousMultiSpanProcessor):
-    """A provider's span processors, obskit's queue first.
-
-    Attributes:
-        foreign: whether others have added theirs.
-    """
-
-    def __init__(self, *own: SpanProcessor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # the SDK's own gap
-        for processor in own:
-            super().add_span_processor(processor)
-        self.foreign = False
-
-    def add_span_processor(self, span_processor: SpanProcessor) -> None:
-        """Add one that is not obskit's."""
-        super().add_span_processor(span_processor)
-        self.foreign = True
 
 
 class SpanSource:
@@ -116,7 +98,7 @@ class SpanSource:
         if not flags & SAMPLED:
             return NonRecordingSpan(context)
         span = OperationSpan(op, context, parent, self)
-        if self.processors.foreign:
+        if self.processors.others:
             try:
                 span.begin(context_of(op))
             except Exception as error:  # of a processor of somebody else's

@@ -9,7 +9,7 @@ from typing import Protocol
 from opentelemetry import trace
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.trace import Span, StatusCode, Tracer
 
 from obskit import semconv
@@ -20,8 +20,9 @@ from obskit._version import __version__
 from obskit.config import Config
 from obskit.operation import Operation
 from obskit.signals import _provider
+from obskit.signals._processors import Processors
 from obskit.signals._samplers import parented, root_sampler
-from obskit.signals._source import KNOWN_FLAGS, SAMPLED, Processors, SpanSource, context_of
+from obskit.signals._source import KNOWN_FLAGS, SAMPLED, SpanSource, context_of
 from obskit.signals._span import OperationSpan, error_status, is_recorded
 
 #: OpenTelemetry's declarative configuration: where it is set, it decides about providers, exporters and propagators
@@ -134,7 +135,7 @@ def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
     resource: Resource,
     policy: FieldPolicy,
     exceptions: Exceptions,
-    queue: SpanProcessor | None,
+    processors: Processors,
     undo: ExitStack,
 ) -> Spans:
     """Where operations get their spans: a provider of obskit's own, unless the process has one already."""
@@ -142,10 +143,9 @@ def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
         return TracerSpans(trace.get_tracer("obskit", __version__))
     foreign = _provider.foreign_provider()
     if foreign is not None:
-        if queue is not None and not _provider.has_exporter(foreign):
-            _provider.attach(foreign, queue, undo)
+        if processors.exports and not _provider.has_exporter(foreign):
+            _provider.attach(foreign, processors, undo)
         return TracerSpans(foreign.get_tracer("obskit", __version__))
-    processors = Processors(*([queue] if queue else []))
     root, limits = root_sampler(config), span_limits(config)
     sampler = parented(root, config)
     with without_variables("SDK_DISABLED"):  # `enabled` has been decided; arguments beat the environment
