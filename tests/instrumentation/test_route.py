@@ -125,6 +125,60 @@ async def test_starlette(tmp_path, path, method, host, expected, status):
     assert (route_template(scope, app), answered) == (expected, status)
 
 
+class Copying:
+    """A middleware that hands on a copy of the scope: what is put there further in never comes back."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app({**scope}, receive, send)
+
+
+class Answering:
+    """A middleware that answers by itself, as those do that know no user."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await PlainTextResponse("who?", status_code=401)(scope, receive, send)
+
+
+COPIED = [
+    ("/own/3", "GET", "", "/own/{x}", 200),
+    ("/own/3", "GET", "/proxy", "/own/{x}", 200),
+    ("/own/3", "POST", "", "/own/{x}", 405),
+    ("/own/new", "PUT", "", "/own/new", 200),
+    ("/api/mid/3/inner/thing/4", "GET", "", "/api/mid/{m}/inner/thing/{t}", 200),
+    ("/tenants/v1/items/3", "GET", "", "/tenants/{tenant}/items/{i}", 200),
+    ("/raw/any/thing", "GET", "", "/raw/{path}", 200),
+    ("/v1/nope", "GET", "", None, 404),
+    ("/nope", "GET", "", None, 404),
+]
+
+
+@pytest.mark.parametrize(("path", "method", "root_path", "expected", "status"), COPIED)
+@pytest.mark.parametrize("outside", [False, True], ids=["inside of the app", "around it"])
+async def test_a_copied_scope_hides_no_route(path, method, root_path, expected, status, outside):
+    app = fastapi_app()
+    app.router.add_route("/own/new", endpoint, methods=["PUT"])
+    if not outside:
+        app.add_middleware(Copying)
+    served = Copying(app) if outside else app
+    scope, answered = await routed(served, path, method=method, root_path=root_path)
+    assert "route" not in scope
+    assert (route_template(scope, served), answered) == (expected, status)
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/own/3", "/own/{x}"), ("/nope", None)])
+async def test_what_a_middleware_answers_has_the_route_that_it_kept_from_being_reached(path, expected):
+    app = fastapi_app()
+    app.add_middleware(Answering)
+    scope, answered = await routed(app, path)
+    assert (route_template(scope, app), answered) == (expected, 401)
+
+
 async def test_a_mount_that_cannot_be_found_again_gives_no_route_rather_than_a_raw_path():
     app = fastapi_app()
     scope, _ = await routed(app, "/tenants/acme/items/3")

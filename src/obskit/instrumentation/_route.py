@@ -5,13 +5,13 @@ FastAPI and Starlette leave the route in the scope, Litestar the template; Quart
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from obskit import semconv
 from obskit._asgi import ROUTE_KEY
 from obskit._guard import contained
-from obskit.instrumentation._frameworks import routes_itself
+from obskit.instrumentation._frameworks import layers_of, routes_itself
 from obskit.operation import Operation
 
 _METHOD_NAMES = semconv.KNOWN_METHODS | {semconv.METHOD_OTHER_SPAN_NAME}
@@ -23,19 +23,11 @@ _LITESTAR_KEY = "path_template"
 
 def routes_of(app: Any) -> Sequence[Any] | None:
     """The routes of an app, found through the middleware around it; None where there is no router to be seen."""
-    for inner in _through_middleware(app):
+    for inner in layers_of(app):
         routes = getattr(inner, "routes", None)
         if isinstance(routes, Sequence):
             return routes
     return None
-
-
-def _through_middleware(app: Any) -> Iterator[Any]:
-    for _ in range(_MAX_DEPTH):
-        if app is None:
-            return
-        yield app
-        app = getattr(app, "app", None)
 
 
 def mounted_at(scope: Mapping[str, Any]) -> str | None:
@@ -79,15 +71,31 @@ def route_template(scope: Mapping[str, Any], app: Any, root: str | None = None) 
     elif ROUTE_KEY in scope or _LITESTAR_KEY in scope:
         template = scope.get(ROUTE_KEY)
     else:
-        routes = routes_of(app) if "endpoint" in scope else None
-        # Without routes nothing matched, or nothing is known.
-        return None if routes is None else _search(routes, _path_below(scope, root), scope)
+        return _by_the_routes(scope, app, root)
     if _LITESTAR_KEY in scope:
         template = _by_litestar(scope, template)
     if template is None or scope.get("root_path", "") == root:
         return template
     prefix = _mounts(scope, routes_of(app), root)
     return None if prefix is None else prefix + template
+
+
+def _by_the_routes(scope: Mapping[str, Any], app: Any, root: str) -> str | None:
+    """What the router has matched, or would have, where it has left no trace in the scope.
+
+    It leaves none where it has matched an app that is mounted, where a middleware has handed it a copy of the scope,
+    and where one has answered in its stead.
+    """
+    routes = routes_of(app)
+    if routes is None or ("router" in scope and "endpoint" not in scope):  # nothing is known, or nothing matched
+        return None
+    path = _path_below(scope, root)
+    return _search(routes, path, _takes_method(scope)) or _search(routes, path, lambda _route: True)
+
+
+def _takes_method(scope: Mapping[str, Any]) -> Callable[[Any], bool]:
+    method = scope.get("method")
+    return lambda route: method in (getattr(route, "methods", None) or (method,))
 
 
 def _template_of(route: Any, scope: Mapping[str, Any]) -> str | None:
@@ -164,31 +172,35 @@ def _flat(routes: Sequence[Any]) -> list[Any]:
     return flat
 
 
-def _search(routes: Sequence[Any], path: str, scope: Mapping[str, Any], depth: int = 0) -> str | None:
-    """Match `path` as the routers did, for the routes that leave no trace in the scope."""
+def _search(routes: Sequence[Any], path: str, takes: Callable[[Any], bool], depth: int = 0) -> str | None:
+    """Match `path` as the routers did, among the routes that `takes` lets pass."""
     for route in _flat(routes):
         rest = _rest_below(route, path)
         if rest is not None:
             inner = routes_of(route.app)
             if inner is None:  # an app without a router: all below the mount is one route
                 return route.path_format  # type: ignore[no-any-return]
-            below = _search(inner, rest, scope, depth + 1) if depth < _MAX_DEPTH else None
+            below = _search(inner, rest, takes, depth + 1) if depth < _MAX_DEPTH else None
             return None if below is None else route.path_format[: -len(_MOUNT_SUFFIX)] + below
         regex = getattr(route, "path_regex", None)
-        if hasattr(route, "endpoint") and regex is not None and regex.match(path):
+        if hasattr(route, "endpoint") and regex is not None and regex.match(path) and takes(route):
             return route.path_format  # type: ignore[no-any-return]
     return None
 
 
 def routes_exactly(app: Any, path: str) -> bool:
-    """Whether the app has a route whose template is `path` itself; patterns that merely match it do not count."""
+    """Whether the app has a route whose template is `path` itself, or mounts an app there.
+
+    Patterns that merely match it do not count.
+    """
     routes = routes_of(app)
     if routes is None:
-        return any(routes_itself(inner, path) for inner in _through_middleware(app))
+        return any(routes_itself(inner, path) for inner in layers_of(app))
     for route in _flat(routes):
         rest = _rest_below(route, path)
         if rest is None:
-            if getattr(route, "path_format", None) == path:
+            template = path + _MOUNT_SUFFIX if hasattr(route, "routes") else path
+            if getattr(route, "path_format", None) == template:
                 return True
         elif routes_exactly(route.app, rest):
             return True

@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
 
 from obskit._guard import contained
@@ -27,6 +29,7 @@ class Processors(SynchronousMultiSpanProcessor):
     Attributes:
         exports: whether there are any of obskit's.
         others: those that others have added.
+        kept: a provider of somebody else's that takes the place of obskit's: flushed, and never shut down.
     """
 
     def __init__(self, *own: SpanProcessor) -> None:
@@ -35,6 +38,7 @@ class Processors(SynchronousMultiSpanProcessor):
             super().add_span_processor(processor)
         self.exports = bool(own)
         self.others: list[SpanProcessor] = []
+        self.kept: trace.TracerProvider | None = None
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Add one that is not obskit's."""
@@ -42,43 +46,47 @@ class Processors(SynchronousMultiSpanProcessor):
         self.others.append(span_processor)
 
     def flush(self, timeout: float) -> Waiting:
-        """Begin to flush what others have added.
+        """Begin to flush what is not obskit's.
 
         Args:
             timeout: seconds that each is told it may take.
         """
-        return _each(self.others, lambda processor: processor.force_flush(_milliseconds(timeout)))
+        return _each(self._not_own(), lambda each: each.force_flush(_milliseconds(timeout)))
 
     def close(self, timeout: float) -> Waiting:
-        """Begin to flush what others have added and to shut it down: it gets no more spans. See :meth:`flush`."""
+        """Begin to flush it, and to shut down what others have added: it gets no more spans. See :meth:`flush`."""
 
-        def end(processor: SpanProcessor) -> bool:
-            flushed = processor.force_flush(_milliseconds(timeout))
-            processor.shutdown()
+        def end(each: Any) -> Any:
+            flushed = each.force_flush(_milliseconds(timeout))
+            if each is not self.kept:
+                each.shutdown()
             return flushed
 
-        return _each(self.others, end)
+        return _each(self._not_own(), end)
+
+    def _not_own(self) -> list[Any]:
+        return self.others + [self.kept] * hasattr(self.kept, "force_flush")
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))
 
 
-def _each(processors: Sequence[SpanProcessor], call: Callable[[SpanProcessor], bool | None]) -> Waiting:
+def _each(flushed: Sequence[Any], call: Callable[[Any], Any]) -> Waiting:
     done: list[bool] = []
 
-    def run(processor: SpanProcessor) -> None:
+    def run(each: Any) -> None:
         try:
-            done.append(call(processor) is not False)  # some of the SDK's say nothing
+            done.append(call(each) is not False)  # some of the SDK's say nothing
         except Exception as error:
             contained("traces", error)
 
-    threads = [threading.Thread(target=run, args=(each,), name="obskit-flush", daemon=True) for each in processors]
-    for thread, processor in zip(threads, processors, strict=True):
+    threads = [threading.Thread(target=run, args=(each,), name="obskit-flush", daemon=True) for each in flushed]
+    for thread, each in zip(threads, flushed, strict=True):
         try:
             thread.start()
         except RuntimeError:  # at the interpreter's exit no thread starts any more
-            run(processor)
+            run(each)
 
     def wait(until: float) -> bool:
         for thread in threads:

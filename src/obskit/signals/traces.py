@@ -145,6 +145,7 @@ def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
     if foreign is not None:
         if processors.exports and not _provider.has_exporter(foreign):
             _provider.attach(foreign, processors, undo)
+        processors.kept = foreign
         return TracerSpans(foreign.get_tracer("obskit", __version__))
     root, limits = root_sampler(config), span_limits(config)
     sampler = parented(root, config)
