@@ -1,11 +1,13 @@
 """Outbound calls by httpx and httpx2: what is theirs alone. What every client does is in test_clients."""
 
+import asyncio
+
 import httpx
 import httpx2
 import pytest
 
 import obskit
-from instrumentation.outbound import BY_NAME
+from instrumentation.outbound import BODY, BY_NAME
 from obskit import testing
 
 LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
@@ -155,6 +157,37 @@ async def test_what_reads_enough_of_a_body_is_no_error(library, url, captured):
             break
     [span] = captured.spans
     assert span.attributes["outcome"] == "ok"
+
+
+@LIBRARIES
+async def test_a_body_that_is_read_no_further_is_open_until_it_is_closed(library, url, captured):
+    async with library.AsyncClient(trust_env=False) as client, client.stream("GET", f"{url}/half") as answer:
+        chunks = answer.stream.__aiter__()
+        assert await anext(chunks) == BODY
+        await chunks.aclose()
+        assert captured.spans == []
+    [span] = captured.spans
+    assert span.attributes["outcome"] == "ok"
+
+
+@LIBRARIES
+async def test_what_a_call_has_set_going_may_call_the_same_host_later(library, url, captured):
+    over, later = asyncio.Event(), []
+
+    async def call_back():
+        await over.wait()
+        await BY_NAME["httpx-async"].send(f"{url}/ok")
+
+    class Starting(library.AsyncHTTPTransport):
+        async def handle_async_request(self, request):
+            later.append(asyncio.create_task(call_back()))
+            return await super().handle_async_request(request)
+
+    async with library.AsyncClient(transport=Starting()) as client:
+        await client.get(f"{url}/ok")
+    over.set()
+    await later[0]
+    assert len(captured.spans) == 2
 
 
 async def test_inbound_baggage_is_not_handed_to_whoever_is_called(url, server, captured):

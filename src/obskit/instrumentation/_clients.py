@@ -51,7 +51,7 @@ class Clients:
         self._stood_down: set[str] = set()
         # Held while libraries are patched; nothing is imported under it that another thread may be importing.
         self._lock = threading.RLock()
-        self._watch = ImportWatch({*self._wanted, *_CONTRIB.values()} if self._wanted else (), self._imported)
+        self._watch = ImportWatch({*self._wanted, *_CONTRIB.values()}, self._imported)
 
     @property
     def installed(self) -> list[str]:
@@ -65,8 +65,9 @@ class Clients:
 
     def install(self) -> None:
         """Observe what has been imported, now, and what will be, as soon as it is."""
-        self._watch.start()
-        self.look()
+        if self._wanted:
+            self._watch.start()
+            self.look()
 
     def look(self) -> None:
         """Observe what has been imported by now, also past the import system's finders."""

@@ -6,6 +6,7 @@ reaches to the end of the body, when the response is closed.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
@@ -59,6 +60,7 @@ def observed() -> bool:
 def _anew(original: Callable[..., Any]) -> Callable[..., Any]:
     """The application asks for a request, perhaps again for the same one: that is no resending of the client's."""
 
+    @functools.wraps(original, updated=())
     def send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         request.extensions.pop(_SENT, None)
         return original(client, request, *args, **kwargs)
@@ -67,6 +69,7 @@ def _anew(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _sync_send(outbound: Outbound, original: Callable[[Any, Any], Any], body: type[_SyncBody]) -> Any:
+    @functools.wraps(original, updated=())
     def send(client: Any, request: Any) -> Any:
         # A test client's request is the inbound one that it makes up, and nobody's outbound call.
         op = None if _is_test_client(client) else _begin(outbound, request)
@@ -86,6 +89,7 @@ def _sync_send(outbound: Outbound, original: Callable[[Any, Any], Any], body: ty
 
 
 def _async_send(outbound: Outbound, original: Callable[[Any, Any], Awaitable[Any]], body: type[_AsyncBody]) -> Any:
+    @functools.wraps(original, updated=())
     async def send(client: Any, request: Any) -> Any:
         op = _begin(outbound, request)
         if op is None:

@@ -48,7 +48,7 @@ class Unbounded:
         """The innermost frame of the application; else of a library that is no client."""
         other = None
         for caller in callers(frame):
-            module = caller.f_globals.get("__name__", "")
+            module = str(caller.f_globals.get("__name__"))
             if module in _EVENT_LOOP:
                 break
             file = caller.f_code.co_filename

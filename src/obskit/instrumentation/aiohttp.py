@@ -42,14 +42,15 @@ def observed() -> bool:
 
 
 def _request(outbound: Outbound, original: Callable[..., Awaitable[Any]]) -> Any:
-    async def request(session: aiohttp.ClientSession, method: str, url: Any, **kwargs: Any) -> Any:
+    @functools.wraps(original, updated=())
+    async def request(session: aiohttp.ClientSession, *args: Any, **kwargs: Any) -> Any:
         if not outbound.live:
-            return await original(session, method, url, **kwargs)
+            return await original(session, *args, **kwargs)
         asked = _SessionCall(outbound, session, kwargs.get("timeout", sentinel))
         given = kwargs.get("middlewares")
         kwargs["middlewares"] = (*(session._middlewares if given is None else given), asked)  # noqa: SLF001
         try:
-            return await original(session, method, url, **kwargs)
+            return await original(session, *args, **kwargs)
         except BaseException as error:
             asked.settle(error)
             raise

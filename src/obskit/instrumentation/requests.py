@@ -6,6 +6,7 @@ the exception that the application gets. What goes over the wire is :mod:`obskit
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -19,6 +20,7 @@ from obskit.instrumentation._patch import replace
 
 def instrument(outbound: Outbound) -> Callable[[], None]:
     """Observe every session of requests; returns a function that gives the libraries their own methods back."""
+    urllib3.require()
     with ExitStack() as undo:
         undo.callback(replace(requests.Session, "send", _send))
         if not outbound.observes("urllib3"):
@@ -40,6 +42,7 @@ class _SessionCall(Call):
 
 
 def _send(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original, updated=())
     def send(session: Any, request: Any, **kwargs: Any) -> Any:
         under_way = urllib3.call.get()
         if isinstance(under_way, _SessionCall) and under_way.session is session:

@@ -6,6 +6,7 @@ A pool's ``urlopen`` is one attempt: it calls itself for the next one, after a r
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -43,13 +44,18 @@ def instrument(outbound: Outbound, *, only_requests: bool = False) -> Callable[[
     Returns:
         A function that gives urllib3 its own methods back.
     """
-    if not hasattr(urllib3, "BaseHTTPResponse"):
-        msg = "this urllib3 is too old: 2.0 or later can be observed"
-        raise TooOldError(msg)
+    require()
     with ExitStack() as undo:
         undo.callback(replace(HTTPConnectionPool, "_make_request", lambda send: _make_request(outbound, send)))
         undo.callback(replace(HTTPConnectionPool, "urlopen", lambda send: _urlopen(outbound, send, only_requests)))
         return undo.pop_all().close
+
+
+def require() -> None:
+    """Raise TooOldError where urllib3 is too old to be observed."""
+    if not hasattr(urllib3, "BaseHTTPResponse"):
+        msg = "this urllib3 is too old: 2.0 or later can be observed"
+        raise TooOldError(msg)
 
 
 def observed() -> bool:
@@ -63,6 +69,7 @@ def observed_for_requests() -> bool:
 
 
 def _urlopen(outbound: Outbound, original: Callable[..., Any], only_requests: bool) -> Any:  # noqa: FBT001
+    @functools.wraps(original, updated=())
     def urlopen(  # noqa: PLR0913  (urllib3's arguments)
         pool: Any,
         method: str,
@@ -91,16 +98,17 @@ def _urlopen(outbound: Outbound, original: Callable[..., Any], only_requests: bo
 
 
 def _make_request(outbound: Outbound, original: Callable[..., Any]) -> Any:
+    @functools.wraps(original, updated=())
     def make_request(  # noqa: PLR0913  (urllib3's arguments)
-        pool: Any, conn: Any, method: str, url: str, body: Any = None, headers: Any = None, **kw: Any
+        pool: Any, conn: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kw: Any
     ) -> Any:
         op = _attempt.get()
         if op is None or op.ended or not outbound.live:
-            return original(pool, conn, method, url, body, headers, **kw)
+            return original(pool, conn, method, url, body, headers, *args, **kw)
         headers = _prepared(outbound, op, headers, kw.get("timeout"))
         attempt, context = _attempt.set(None), otel_context.attach(op.context)
         try:
-            response = original(pool, conn, method, url, body, headers, **kw)
+            response = original(pool, conn, method, url, body, headers, *args, **kw)
         except BaseException as error:
             _failed(op, error)
             raise
