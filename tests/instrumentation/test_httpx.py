@@ -92,7 +92,8 @@ async def test_a_transport_that_sends_by_another_client_is_one_call(library, url
 
 
 @LIBRARIES
-def test_a_call_within_another_to_somebody_else_is_a_call_of_its_own(library, url, captured):
+@pytest.mark.parametrize("other", ["http://api.example:{port}/x", "http://127.0.0.1:9/x"], ids=["host", "port"])
+def test_a_call_within_another_to_somebody_else_is_a_call_of_its_own(library, other, url, server, captured):
     class Asking(library.BaseTransport):  # a token, say
         def handle_request(self, request):
             import requests
@@ -100,7 +101,7 @@ def test_a_call_within_another_to_somebody_else_is_a_call_of_its_own(library, ur
             return library.Response(requests.get(f"{url}/ok", timeout=5).status_code)
 
     with library.Client(transport=Asking()) as client:
-        client.get("http://api.example/x")
+        client.get(other.format(port=server.server_port))
     inner, outer = captured.spans
     assert inner.parent.span_id == outer.context.span_id
 
