@@ -149,7 +149,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     )
     atexit.register(handle.close)
     undo.callback(atexit.unregister, handle.close)
-    _say(config, (*wanted.warnings, *wanted.notes), logs, clients)
+    _say(config, (*wanted.warnings, *wanted.notes), logs, [*clients.installed, *databases.installed])
     return handle
 
 
@@ -272,9 +272,9 @@ def _admin(port: int, config: Config, endpoints: Endpoints, workers: Workers, un
     return admin
 
 
-def _say(config: Config, warnings: tuple[str, ...], logs: LogPipeline, clients: Clients) -> None:
+def _say(config: Config, warnings: tuple[str, ...], logs: LogPipeline, clients: list[str]) -> None:
     log = logging.getLogger("obskit")
     for warning in warnings:
         log.warning("%s", warning)
-    for line in banner(config, logs, clients=clients.installed, console=logs.console, foreign=_provider.foreign()):
+    for line in banner(config, logs, clients=clients, console=logs.console, foreign=_provider.foreign()):
         log.info("%s", line)

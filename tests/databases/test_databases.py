@@ -20,6 +20,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
 from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
 
+import fresh_process
 import obskit
 from obskit.config import Config
 from obskit.instrumentation.databases import LIBRARIES, stable_conventions
@@ -277,6 +278,28 @@ def test_each_library_is_switched_on_and_given_back(library):
     assert patched() is before
     with capture(config=Config(clients=())):
         assert patched() is before
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_a_library_that_is_imported_after_init_is_observed(library):
+    """In a process of its own, with another of them imported before."""
+    seen = fresh_process.run(
+        f"""
+        import json, sys
+        import obskit
+        from obskit import _guard
+
+        obs = obskit.init(config=obskit.Config(log_format="json", clients=({library!r}, "psycopg")))
+        before = {library!r} in sys.modules
+        import {library}
+        from opentelemetry.instrumentation import {library} as contrib
+        instrumentor = getattr(contrib, {LIBRARIES[library].instrumentor!r})()
+        during = instrumentor.is_instrumented_by_opentelemetry
+        obs.close()
+        print(json.dumps([before, during, instrumentor.is_instrumented_by_opentelemetry, dict(_guard.errors)]))
+        """
+    )
+    assert seen == [False, True, False, {}]
 
 
 def test_what_somebody_else_has_instrumented_stays_theirs():

@@ -12,7 +12,7 @@ from functools import partial
 
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
-from obskit.instrumentation._imports import ImportWatch
+from obskit.instrumentation._imports import ImportWatch, is_ready
 from obskit.instrumentation._outbound import Outbound, TooOldError
 from obskit.instrumentation._outgoing import Outgoing
 from obskit.instrumentation._patch import replace
@@ -72,7 +72,7 @@ class Clients:
     def look(self) -> None:
         """Observe what has been imported by now, also past the import system's finders."""
         for name in self._wanted:
-            if _is_ready(name):
+            if is_ready(name):
                 self._observe(name)
         self._stand_contrib_down()
 
@@ -114,7 +114,7 @@ class Clients:
         """
         with self._lock:
             for contrib, observed in self._observed_for():
-                if contrib not in self._stood_down and (contrib == imported or _is_ready(contrib)):
+                if contrib not in self._stood_down and (contrib == imported or is_ready(contrib)):
                     self._stood_down.add(contrib)
                     restore = replace(sys.modules[contrib], _CONTRIBS_GATE, partial(_gate, observed))
                     self._contrib.callback(restore)
@@ -126,14 +126,6 @@ class Clients:
             yield _CONTRIB[name], module.observed
             if name == "requests" and "urllib3" not in self._wanted:
                 yield _CONTRIB["urllib3"], module.urllib3.observed_for_requests
-
-
-def _is_ready(name: str) -> bool:
-    """Whether the module is imported to its end, under its own name (httpx2 can stand in for httpx)."""
-    module = sys.modules.get(name)
-    if module is None or module.__name__ != name:
-        return False
-    return not getattr(module.__spec__, "_initializing", False)
 
 
 def _gate(observed: Callable[[], bool], original: Callable[[], bool]) -> Callable[[], bool]:

@@ -73,3 +73,11 @@ class ImportWatch(MetaPathFinder):
                 self._imported(name)
 
         loader.exec_module = exec_module  # type: ignore[attr-defined]
+
+
+def is_ready(name: str) -> bool:
+    """Whether the module is imported to its end, under its own name (httpx2 can stand in for httpx)."""
+    module = sys.modules.get(name)
+    if module is None or module.__name__ != name:
+        return False
+    return not getattr(module.__spec__, "_initializing", False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from obskit import semconv
 from obskit._guard import contained
 from obskit._pipeline import Pipeline
 from obskit.instrumentation._borrowed import Borrowed
+from obskit.instrumentation._imports import ImportWatch, is_ready
 
 _OPT_IN = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _CONTRIB = "opentelemetry.instrumentation"
@@ -118,6 +119,8 @@ class Databases:
         self._wanted = [name for name in LIBRARIES if wanted is None or name in wanted]
         self._restore: dict[str, Callable[[], None]] = {}
         self._passed_over: set[str] = set()
+        self._lock = threading.RLock()
+        self._watch = ImportWatch(self._wanted, self._observe)
 
     @property
     def installed(self) -> list[str]:
@@ -125,23 +128,27 @@ class Databases:
         return list(self._restore)
 
     def install(self) -> None:
-        """Observe what has been imported by now; call again when more may have been."""
-        for name in self._wanted:
-            if name in sys.modules and name not in self._restore and name not in self._passed_over:
-                self._observe(name)
+        """Observe what has been imported, now, and what will be, as soon as it is."""
+        self._watch.start()
+        for name in filter(is_ready, self._wanted):
+            self._observe(name)
 
     def _observe(self, name: str) -> None:
-        try:
-            restore = instrument(name, self._pipeline)
-        except Exception as error:
-            contained("databases", error)
-            restore = None
-        if restore is None:
-            self._passed_over.add(name)
-        else:
-            self._restore[name] = restore
+        with self._lock:
+            if name in self._restore or name in self._passed_over:
+                return
+            self._passed_over.add(name)  # also while it is under way: an instrumentor imports its library
+            try:
+                restore = instrument(name, self._pipeline)
+            except Exception as error:
+                contained("databases", error)
+                return
+            if restore is not None:
+                self._restore[name] = restore
 
     def restore(self) -> None:
         """Give every library its own methods back."""
-        while self._restore:
-            self._restore.popitem()[1]()
+        self._watch.stop()
+        with self._lock:
+            while self._restore:
+                self._restore.popitem()[1]()
