@@ -144,6 +144,17 @@ def test_a_call_is_one_client_span_and_rolls_up(name, servers):
     assert not {"db.system", "db.statement", "db.name", "net.peer.name"} & {k for s in spans for k in s.attributes}
 
 
+def test_the_metric_names_the_database_and_the_operation(servers):
+    with capture() as captured:
+        with obskit.operation("job"):
+            by_asyncpg(servers)
+            by_redis(servers)
+        count = "db_client_operation_duration_seconds_count"
+        labels = {"db_system_name": "postgresql", "db_namespace": "postgres", "db_operation_name": "SELECT"}
+        assert captured.metric(count, **labels, error_type="") == 1
+        assert captured.metric(count, db_system_name="redis", db_operation_name="SET", error_type="") == 1
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_rolls_up_where_the_trace_is_not_recorded(name, servers):
     with capture(config=Config(sampler="always_off")) as captured:

@@ -84,6 +84,10 @@ ROWS = {
         "e2e/test_chain.py::test_there_are_no_internal_spans_but_those_of_background_tasks",
     ),
     "message.process": ("test_operation_api.py::test_kinds",),
+    "db.client.operation": (
+        "databases/test_databases.py::test_a_call_is_one_client_span_and_rolls_up",
+        "databases/test_borrowed.py::test_an_instrumentors_span_is_as_good_as_the_sdks",
+    ),
     "http.client.request": (
         "signals/test_logs.py::test_only_local_roots_that_are_no_calls_have_a_line",
         "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",

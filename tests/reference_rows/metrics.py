@@ -151,6 +151,9 @@ ROWS = {
         "instrumentation/test_clients.py::test_a_call_is_one_client_span_whose_context_is_sent",
     ),
     "server_port": ("signals/test_metrics.py::test_an_outbound_call_has_the_conventions_client_labels",),
+    "db_system_name": ("databases/test_databases.py::test_a_call_is_one_client_span_and_rolls_up",),
+    "db_namespace": ("databases/test_databases.py::test_the_metric_names_the_database_and_the_operation",),
+    "db_operation_name": ("databases/test_databases.py::test_the_metric_names_the_database_and_the_operation",),
     "operation_name": (
         "test_operation_api.py::test_ways_and_endings",
         "signals/test_metrics.py::test_any_other_operation_has_name_kind_and_outcome",
