@@ -537,7 +537,7 @@ def constants(*prefixes):
 
 
 FIELDS = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
-FIELDS -= constants("METRIC_", "LABEL_", "EVENT_", "OUTCOME_", "ROLLUP_", "VALUE_", "METHOD_", "RESERVED_")
+FIELDS -= constants("METRIC_", "LABEL_", "EVENT_", "OUTCOME_", "ROLLUP_", "VALUE_", "METHOD_", "REASON_", "RESERVED_")
 FIELDS -= {semconv.HTTP_CLIENT, semconv.DB_CLIENT}  # prefixes of roll-ups
 FIELDS |= {
     prefix + each

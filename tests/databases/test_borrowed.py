@@ -80,6 +80,28 @@ def test_an_instrumentors_span_is_as_good_as_the_sdks(captured, tracer):
     assert captured.line("job ok")["db.client.count"] == 1
 
 
+def test_names_of_before_are_the_stable_ones(captured, tracer):
+    before = {
+        "db.name": "shop", "db.operation": "SELECT", "db.statement": "SELECT 1", "db.system": "postgresql",
+        "net.peer.ip": "127.0.0.1",
+    }  # fmt: skip
+    of_messages = {
+        "messaging.destination": "orders", "messaging.message_id": "m1", "messaging.operation": "receive",
+        "net.peer.name": "broker", "net.peer.port": 5672,
+    }  # fmt: skip
+    with obskit.operation("job"):
+        tracer.start_span("SELECT", kind=SpanKind.CLIENT, attributes=before).end()
+        tracer.start_span("orders send", kind=SpanKind.PRODUCER, attributes=of_messages).end()
+    assert dict(captured.span("SELECT").attributes) == {
+        "db.namespace": "shop", "db.operation.name": "SELECT", "db.query.text": "SELECT ?",
+        "db.system.name": "postgresql", "network.peer.address": "127.0.0.1", "outcome": "ok",
+    }  # fmt: skip
+    assert dict(captured.span("orders send").attributes) == {
+        "messaging.destination.name": "orders", "messaging.message.id": "m1", "messaging.operation.type": "receive",
+        "server.address": "broker", "server.port": 5672, "outcome": "ok",
+    }  # fmt: skip
+
+
 ENDINGS = {
     "nothing": (lambda span: None, "ok", None),
     "a status": (lambda span: span.set_status(Status(StatusCode.ERROR, "broken")), "error", "_OTHER"),
