@@ -20,7 +20,7 @@ from obskit._sigterm import before_sigterm
 from obskit._thread import in_thread
 from obskit._writer import Writer
 from obskit.config import Config
-from obskit.export._queue import BatchQueue
+from obskit.export._push import Push
 from obskit.export.log_records import LogQueue
 from obskit.export.multiprocess import Workers
 from obskit.export.spans import SpanQueue
@@ -70,6 +70,7 @@ class Obskit:
         spans: SpanQueue | None,
         processors: Processors,
         log_records: LogQueue | None,
+        push: Push | None,
         writer: Writer,
         logs: LogPipeline,
         loop_monitor: LoopMonitor,
@@ -87,7 +88,7 @@ class Obskit:
         self._clients = clients
         self._spans = spans
         self._processors = processors
-        self._exports: list[BatchQueue[Any]] = [queue for queue in (spans, log_records) if queue is not None]
+        self._exports: list[Any] = [each for each in (spans, log_records, push) if each is not None]
         self._writer = writer
         self._logs = logs
         self._loop_monitor = loop_monitor

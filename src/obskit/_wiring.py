@@ -25,9 +25,10 @@ from obskit._pipeline import Pipeline, install
 from obskit._tally import Tally
 from obskit._writer import Writer
 from obskit.config import Config
-from obskit.export._build import log_queue, span_queue
+from obskit.export._build import log_queue, metrics_push, span_queue
 from obskit.export._exporter import REASONS, Exporter
 from obskit.export._held import HeldSpans
+from obskit.export._push import Push
 from obskit.export.log_records import LogQueue
 from obskit.export.multiprocess import Workers
 from obskit.export.spans import SPAN_REASONS, SpanQueue
@@ -43,6 +44,8 @@ from obskit.redaction import Redactor
 from obskit.signals import _provider
 from obskit.signals._adopt import LogPipeline, install_logs
 from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics
+from obskit.signals._meters import Meters, make_live
+from obskit.signals._otel_metrics import OtelMetrics
 from obskit.signals._processors import Processors
 from obskit.signals._profiles import encoder
 from obskit.signals.keep import Keep, LineShare, trace_share
@@ -96,7 +99,8 @@ def _wired(  # noqa: PLR0913  (see wire)
     registry = CollectorRegistry()
 
     keeping = Keeping(config.keep, config.keep_rate)
-    log_records = log_queue(config, resource)
+    by_file = bool(os.environ.get(CONFIG_FILE))
+    log_records = None if by_file else log_queue(config, resource)
     logs = _logs(config, resource, writer, redactor, keeping, log_records, undo)
     spans = span_queue(config, exporter, redactor, keeping)
     processors = Processors(*([spans] if spans else []))
@@ -108,6 +112,8 @@ def _wired(  # noqa: PLR0913  (see wire)
     )
     undo.callback(workers.close)
     metrics = _metrics(config, registry, workers)
+    meters = Meters(config, resource)
+    push = None if by_file else metrics_push(config, resource, (registry, REGISTRY), meters.pushed)
     clients = Clients(pipeline, config.clients, Outgoing(config.propagators, config.propagate_to))
     databases = Databases(pipeline, config.clients)
     health = Checks()
@@ -118,6 +124,9 @@ def _wired(  # noqa: PLR0913  (see wire)
         traces = Traces(build_spans(config, resource, policy, exceptions, processors, undo), exceptions)
         pipeline.signals = (traces, *_keep(config, keeping, spans), metrics, *pipeline.signals)
         _propagate(config, undo)
+        if config.metrics_exporter != ("none",) and not by_file:
+            OtelMetrics(meters.scraped, registry)
+            make_live(meters, undo)
         clients.install()
         undo.callback(clients.restore)
         databases.install()
@@ -126,7 +135,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     undo.callback(install, Pipeline())
 
     target = _target(resource, config, workers)
-    _internals(registry, target, spans, log_records, writer, pipeline, metrics, health, clients)
+    _internals(registry, target, spans, log_records, push, writer, pipeline, metrics, health, clients)
     endpoints = _endpoints(config, health, workers)
     handle = Obskit(
         server_spans=choose(config),
@@ -143,6 +152,7 @@ def _wired(  # noqa: PLR0913  (see wire)
         spans=spans,
         processors=processors,
         log_records=log_records,
+        push=push,
         writer=writer,
         logs=logs,
         loop_monitor=LoopMonitor(EventLoopLag(registry, workers.keep).observe),
@@ -150,6 +160,8 @@ def _wired(  # noqa: PLR0913  (see wire)
     atexit.register(handle.close)
     undo.callback(atexit.unregister, handle.close)
     _say(config, (*wanted.warnings, *wanted.notes), logs, [*clients.installed, *databases.installed])
+    if push is not None:
+        push.start()
     return handle
 
 
@@ -199,6 +211,7 @@ def _metrics(config: Config, registry: CollectorRegistry, workers: Workers) -> M
         series_limit=config.series_limit,
         buckets=config.duration_buckets,
         keep=workers.keep,
+        exponential=bool(config.pushes("metrics")) and config.metric_histograms.startswith("base2"),
     )
 
 
@@ -215,6 +228,7 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
     target: Mapping[str, Any],
     spans: SpanQueue | None,
     log_records: LogQueue | None,
+    push: Push | None,
     writer: Writer,
     pipeline: Pipeline,
     metrics: Metrics,
@@ -227,6 +241,7 @@ def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
         spans=spans.tally if spans else Tally(SPAN_REASONS),
         log_lines=writer.tally,
         log_records=log_records.tally if log_records else Tally(REASONS),
+        metric_points=push.tally if push else Tally(REASONS),
         log_bytes=lambda: writer.bytes_written,
         dropped_fields=lambda: pipeline.dropped_fields,
         calls_without_timeout=lambda: clients.without_timeout,

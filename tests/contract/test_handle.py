@@ -122,6 +122,7 @@ def test_each_reason_is_there_from_the_start(environment):
     table = METRICS.read_text().partition("## Reasons")[2].partition("## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", table, re.MULTILINE)
     metrics = {"spans": "obskit_spans", "lines": "obskit_log_lines", "records": "obskit_log_records"}
+    metrics["points"] = "obskit_metric_points"
     documented = {what: {name for name, of in rows if of == "all" or what in of.split(", ")} for what in metrics}
     obs = obskit.init(service_name="s", config=Config(otlp_endpoint="http://127.0.0.1:1"))
     samples = [sample for family in obs.registry.collect() for sample in family.samples]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -43,6 +44,12 @@ class Request:
         return [span.name for r in message.resource_spans for s in r.scope_spans for span in s.spans]
 
     @property
+    def resource_attributes(self):
+        """Of the spans' resources."""
+        message = ExportTraceServiceRequest.FromString(self.body)
+        return [attribute for r in message.resource_spans for attribute in r.resource.attributes]
+
+    @property
     def records(self):
         """(record, scope's name, resource's attributes) of each log record; in protobuf."""
         message = ExportLogsServiceRequest.FromString(self.body)
@@ -51,6 +58,17 @@ class Request:
             for r in message.resource_logs
             for s in r.scope_logs
             for record in s.log_records
+        ]
+
+    @property
+    def metrics(self):
+        """(metric, scope's name, resource's attributes) of each metric; in protobuf."""
+        message = ExportMetricsServiceRequest.FromString(self.body)
+        return [
+            (metric, s.scope.name, attributes_of(r.resource.attributes))
+            for r in message.resource_metrics
+            for s in r.scope_metrics
+            for metric in s.metrics
         ]
 
 
@@ -88,6 +106,11 @@ class Collector:
     @property
     def names(self):
         return [name for request in self.requests for name in request.names]
+
+    @property
+    def pushes(self):
+        """The requests that hold metrics."""
+        return [request for request in self.requests if request.path == "/v1/metrics"]
 
     @property
     def records(self):

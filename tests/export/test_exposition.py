@@ -194,6 +194,7 @@ def test_internals_are_valid_in_both_formats(registry):
         spans=Tally(["timeout"]),
         log_lines=Tally(["pipe_full"]),
         log_records=Tally(["unreachable"]),
+        metric_points=Tally(["rejected"]),
         log_bytes=lambda: 1,
         dropped_fields=lambda: 2,
         calls_without_timeout=lambda: 0,

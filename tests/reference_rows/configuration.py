@@ -57,6 +57,10 @@ ROWS = {
     "metrics_exporter": (
         *READ,
         "test_init.py::test_metrics_exporter_none_leaves_no_metrics_path",
+        "test_config.py::test_where_metrics_and_logs_are_pushed",
+        "e2e/test_push.py::test_scraped_and_pushed_are_the_same_series",
+        "e2e/test_push.py::test_metrics_are_shown_on_the_console_when_asked",
+        "e2e/test_push.py::test_a_collector_that_hangs_holds_up_no_stop",
         "test_init.py::test_init_says_what_is_wired_and_what_is_off",
     ),
     "clients": (
@@ -124,10 +128,24 @@ ROWS = {
     "log_batch_size": (*READ, "contract/test_otlp_logs.py::test_batches_are_as_configured"),
     "log_schedule_delay": (*READ, "contract/test_otlp_logs.py::test_batches_are_as_configured"),
     "log_export_timeout": (*READ, "export/test_grpc.py::test_export_gives_up_at_its_deadline"),
-    "metric_export_interval": READ,
-    "metric_export_timeout": READ,
-    "metric_temporality": READ,
-    "metric_histograms": READ,
+    "metric_export_interval": (
+        *READ,
+        "export/test_metrics_push.py::test_it_pushes_at_intervals",
+        "e2e/test_push.py::test_scraped_and_pushed_are_the_same_series",
+        "e2e/test_push.py::test_the_last_push_comes_before_the_end",
+    ),
+    "metric_export_timeout": (*READ, "export/test_metrics_push.py::test_a_push_has_the_timeout_that_is_given"),
+    "metric_temporality": (
+        *READ,
+        "e2e/test_push.py::test_deltas_add_up_to_what_is_scraped",
+        "export/test_metrics_push.py::test_deltas_are_what_was_added_since_the_last_push_that_arrived",
+        "export/test_metrics_push.py::test_lowmemory_leaves_counters_as_they_are",
+    ),
+    "metric_histograms": (
+        *READ,
+        "e2e/test_push.py::test_exponential_histograms_are_pushed_and_explicit_ones_scraped",
+        "signals/test_exponential.py::test_the_buckets_are_those_of_the_sdk",
+    ),
     "span_queue_size": (*READ, "contract/test_configured_export.py::test_a_queue_that_is_full_drops_and_counts"),
     "span_batch_size": (
         *READ,

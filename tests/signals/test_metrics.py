@@ -357,6 +357,7 @@ def internals(registry, *, spans=None, lines=None, records=None, checks=(), reso
         spans=spans or Tally(["queue_full", "timeout"]),
         log_lines=lines or Tally(["pipe_full"]),
         log_records=records or Tally(["unreachable"]),
+        metric_points=Tally(["rejected"]),
         log_bytes=lambda: 321,
         dropped_fields=lambda: 7,
         calls_without_timeout=lambda: 8,

@@ -7,12 +7,13 @@ import functools
 import importlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from prometheus_client import CollectorRegistry
 
 from obskit._keep import Keeping
 from obskit._otlp import Otlp, Signal
@@ -20,8 +21,9 @@ from obskit._probability import ALWAYS
 from obskit.config import Config
 from obskit.exceptions import ConfigError
 from obskit.export._encodings import LOG_RECORDS, SPANS, Encoding
-from obskit.export._exporter import Exporter, SdkExporter
+from obskit.export._exporter import Both, Exporter, SdkExporter
 from obskit.export._held import HeldSpans
+from obskit.export._push import Push
 from obskit.export._redacted import Redact
 from obskit.export.log_records import LogQueue
 from obskit.export.otlp import OtlpExporter
@@ -86,6 +88,37 @@ def log_queue(config: Config, resource: Resource) -> LogQueue | None:
     )
 
 
+def metrics_push(
+    config: Config, resource: Resource, registries: Sequence[CollectorRegistry], others: Callable[[], Sequence[Any]]
+) -> Push | None:
+    """What pushes metrics, not yet started; None where they are only scraped.
+
+    Args:
+        config: the effective configuration.
+        resource: whose metrics they are.
+        registries: where they are read; of two metrics with one name the first counts.
+        others: gives the metrics of other libraries.
+
+    Raises:
+        ConfigError: a certificate or key that an argument named cannot be used.
+    """
+    ways = config.pushes("metrics")
+    if not ways:
+        return None
+    module = importlib.import_module("obskit.export.metrics")  # with the SDK's metrics
+    exporters = [module.console()] if "console" in ways else []
+    if "otlp" in ways:
+        exporters.append(_otlp_exporter(config, "metrics", module.METRICS))
+    source = module.source(config, resource, registries, others)
+    return Push(
+        source,
+        exporters[0] if len(exporters) == 1 else Both(exporters[1], exporters[0]),
+        module.METRICS.count,
+        interval=config.metric_export_interval,
+        timeout=config.metric_export_timeout,
+    )
+
+
 def _exporter(
     config: Config, signal: Signal, encoding: Encoding[T], console: Callable[[], Exporter[T]]
 ) -> Exporter[T] | None:
@@ -132,6 +165,10 @@ def _over_http(_signal: Signal, encoding: Encoding[T], otlp: Otlp) -> Exporter[T
 
 def _over_grpc(signal: Signal, encoding: Encoding[T], otlp: Otlp) -> Exporter[T]:
     official = importlib.import_module("obskit.export._grpc")  # an extra
-    convert = _sdk_logs().sdk_records if signal == "logs" else list
+    convert: Callable[..., Any] = list
+    if signal == "logs":
+        convert = _sdk_logs().sdk_records
+    elif signal == "metrics":
+        convert = importlib.import_module("obskit.export.metrics").data_of
     exporter: Exporter[T] = official.GrpcExporter(official.EXPORTERS[signal], otlp, convert, encoding.count)
     return exporter

@@ -60,18 +60,43 @@ class SdkExporter:
     Args:
         exporter: the SDK's.
         convert: makes of a batch what the SDK's exporter takes.
+        count: how many items a batch holds.
     """
 
-    def __init__(self, exporter: OtelExporter, convert: Callable[[Sequence[Any]], Any] = list) -> None:
+    def __init__(
+        self,
+        exporter: OtelExporter,
+        convert: Callable[[Sequence[Any]], Any] = list,
+        count: Callable[[Sequence[Any]], int] = len,
+    ) -> None:
         self._exporter = exporter
         self._convert = convert
+        self._count = count
 
     def export(self, items: Sequence[Any], deadline: float) -> ExportResult:  # noqa: ARG002  (the SDK has none)
         """Export; what the SDK calls a failure counts as rejected."""
         if self._exporter.export(self._convert(items)).name == "SUCCESS":
             return ExportResult()
-        return ExportResult({REJECTED: len(items)}, f"{type(self._exporter).__name__} reported a failure")
+        return ExportResult({REJECTED: self._count(items)}, f"{type(self._exporter).__name__} reported a failure")
 
     def close(self) -> None:
         """Shut the SDK's exporter down."""
         self._exporter.shutdown()
+
+
+class Both:
+    """Two exporters of the same items; what became of them is the first one's to say."""
+
+    def __init__(self, first: Exporter[Any], second: Exporter[Any]) -> None:
+        self._first = first
+        self._second = second
+
+    def export(self, items: Sequence[Any], deadline: float) -> ExportResult:
+        """Export by both."""
+        self._second.export(items, deadline)
+        return self._first.export(items, deadline)
+
+    def close(self) -> None:
+        """Close both."""
+        self._first.close()
+        self._second.close()

@@ -73,7 +73,8 @@ class Internals:
     Args:
         registry: where they show.
         resource: the resource's attributes, for ``target_info``.
-        spans, log_lines, log_records: what became of them; records are what leaves by OTLP, lines by standard output.
+        spans, log_lines, log_records, metric_points: what became of them; records are what leaves by OTLP, lines by
+            standard output.
         log_bytes: bytes of log lines that were written.
         dropped_fields: fields that operations had no room for.
         calls_without_timeout: outbound calls that nothing ends if nobody answers.
@@ -92,6 +93,7 @@ class Internals:
         spans: Tally,
         log_lines: Tally,
         log_records: Tally,
+        metric_points: Tally,
         log_bytes: Callable[[], int],
         dropped_fields: Callable[[], int],
         calls_without_timeout: Callable[[], int],
@@ -102,6 +104,7 @@ class Internals:
         self._spans = spans
         self._log_lines = log_lines
         self._log_records = log_records
+        self._metric_points = metric_points
         self._log_bytes = log_bytes
         self._dropped_fields = dropped_fields
         self._calls_without_timeout = calls_without_timeout
@@ -117,6 +120,7 @@ class Internals:
         yield from _tally(semconv.METRIC_SPANS, "Spans", self._spans)
         yield from _tally(semconv.METRIC_LOG_LINES, "Log lines", self._log_lines)
         yield from _tally(semconv.METRIC_LOG_RECORDS, "Log records", self._log_records)
+        yield from _tally(semconv.METRIC_POINTS, "Data points of pushed metrics", self._metric_points)
         yield CounterMetricFamily(semconv.METRIC_LOG_BYTES, "Bytes of log lines written.", self._log_bytes())
         yield CounterMetricFamily(
             semconv.METRIC_FIELDS_DROPPED, "Fields that operations had no room for.", self._dropped_fields()

@@ -18,6 +18,7 @@ from obskit import semconv
 from obskit._fields import Value
 from obskit.exceptions import ConfigError
 from obskit.operation import Operation
+from obskit.signals._exponential import ExponentialSeries
 from obskit.signals._families import Gauge, Histogram, HistogramSeries, Keep, Level, Seen, in_lists
 from obskit.signals.cardinality import NO_FOLDING, CappedSeries, Folding, Labels
 
@@ -77,6 +78,7 @@ class Metrics:
         series_limit: label sets a metric may have, the overflow set apart.
         buckets: upper bounds of the duration buckets in seconds, rising, without infinity.
         keep: says where the numbers of the histograms are kept.
+        exponential: whether histograms keep exponential buckets as well, for what pushes them.
 
     Raises:
         ConfigError: two labels would have the same name.
@@ -84,7 +86,7 @@ class Metrics:
 
     name = "metrics"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is a choice of its own)
         self,
         *,
         registry: CollectorRegistry,
@@ -92,11 +94,13 @@ class Metrics:
         series_limit: int = 500,
         buckets: Sequence[float] = semconv.DURATION_BUCKETS,
         keep: Keep = in_lists,
+        exponential: bool = False,
     ) -> None:
         self._registry = registry
         self._keep = keep
         self._limit = series_limit
         self._buckets = tuple(buckets)
+        self._series = ExponentialSeries if exponential else HistogramSeries
         self._capped: list[CappedSeries[Any]] = []
         fields = metric_fields or {}
         self._fields = tuple((name, frozenset(allowed)) for name, allowed in fields.items())
@@ -201,7 +205,7 @@ class Metrics:
         return tuple(labels)
 
     def _histogram(self, name: str, labels: Labels, folding: Folding = NO_FOLDING) -> CappedSeries[HistogramSeries]:
-        make = partial(HistogramSeries, bounds=self._buckets, metric=name, keep=self._keep)
+        make = partial(self._series, bounds=self._buckets, metric=name, keep=self._keep)
         series = CappedSeries(name, labels, self._limit, make, folding)
         Histogram(series, _HELP[name], self._buckets, self._registry)
         self._capped.append(series)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import os
 import sys
 import uuid
+import weakref
 from pathlib import PurePath
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 
 from obskit import semconv
@@ -47,10 +51,32 @@ def build_resource(config: Config) -> Resource:
         semconv.TELEMETRY_DISTRO_VERSION: __version__,
         semconv.SERVICE_NAME: config.service_name or "",
     }
-    attributes.setdefault(semconv.SERVICE_INSTANCE_ID, str(uuid.uuid4()))
     optional = {
         semconv.SERVICE_VERSION: config.service_version,
         semconv.SERVICE_NAMESPACE: config.service_namespace,
         semconv.DEPLOYMENT_ENVIRONMENT_NAME: config.environment,
     }
-    return Resource({**attributes, **{name: value for name, value in optional.items() if value}})
+    attributes |= {name: value for name, value in optional.items() if value}
+    if semconv.SERVICE_INSTANCE_ID in attributes:
+        return Resource(attributes)
+    resource = Resource({**attributes, semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())})
+    _renew_in_children()
+    _instances.append(weakref.ref(resource, _instances.remove))
+    return resource
+
+
+#: The resources whose instance was named here. Not a WeakSet: hashing a resource serialises it.
+_instances: list[weakref.ref[Resource]] = []
+
+
+@functools.cache
+def _renew_in_children() -> None:
+    """A forked child is another instance. Once a process: what is registered at fork cannot be taken back."""
+
+    def renew() -> None:
+        for resource in filter(None, [reference() for reference in _instances]):
+            renewed = {**resource.attributes, semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())}
+            # In place: the tracer provider, and each span that has ended, holds this very object.
+            resource._attributes = BoundedAttributes(attributes=renewed, immutable=True)  # noqa: SLF001
+
+    os.register_at_fork(after_in_child=renew)

@@ -130,6 +130,13 @@ def span_limits(config: Config) -> SpanLimits:
     )
 
 
+class _Provider(TracerProvider):
+    """A provider whose resource is the very one that the other signals have, in forked children too."""
+
+    def _update_resource(self, resource: Resource) -> None:
+        """Nothing: the SDK would put another instance's id into a copy; obskit's resource renews itself."""
+
+
 def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
     config: Config,
     resource: Resource,
@@ -150,7 +157,7 @@ def build_spans(  # noqa: PLR0913  (the parts that a provider is made of)
     root, limits = root_sampler(config), span_limits(config)
     sampler = parented(root, config)
     with without_variables("SDK_DISABLED"):  # `enabled` has been decided; arguments beat the environment
-        provider = TracerProvider(
+        provider = _Provider(
             sampler,
             resource,
             shutdown_on_exit=False,
