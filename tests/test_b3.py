@@ -21,7 +21,8 @@ import obskit.testing
 import raw_asgi
 from obskit._b3 import B3, Debug, Deferred, remote_span_context
 from obskit.config import Config
-from obskit.propagation import propagator, reader
+from obskit.instrumentation._inbound import reader
+from obskit.propagation import propagator
 
 TRACE = "80f198ee56343ba864fe8b2a57d3eff7"
 SHORT = "64fe8b2a57d3eff7"

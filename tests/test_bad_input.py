@@ -26,6 +26,7 @@ from obskit.config import Config
 from obskit.export._encode_json import encode_json
 from obskit.export._encode_protobuf import encode_protobuf
 from obskit.export._exporter import ExportResult
+from obskit.instrumentation._headers import wanted_headers
 from obskit.instrumentation._inbound import Inbound
 
 EVERYTHING = Config(
@@ -313,6 +314,13 @@ def test_what_is_too_much_is_read_within_bounds(headers):
     assert len(span.context.trace_state) <= 32
 
 
+@pytest.mark.parametrize("name", READ, ids=bytes.decode)
+def test_how_much_of_a_header_is_read(name):
+    found = wanted_headers([(name, b"x" * 100_000)] * 100, Inbound(EVERYTHING.propagators).wanted)
+    limit = 8192 if name in (b"tracestate", b"baggage") else 1024
+    assert found == {name.decode(): ["x" * limit] * 64}
+
+
 def test_strangers_make_no_series():
     """Many more of everything than a metric may have, and a known route besides."""
     app = starlette()
@@ -358,6 +366,9 @@ class Nowhere:
         return True
 
     def write_through(self, *, on=True):
+        pass
+
+    def leave_out(self, reason):
         pass
 
     def export(self, items, deadline):

@@ -9,6 +9,7 @@ from opentelemetry.propagators.textmap import default_setter
 
 import obskit
 import obskit.testing
+from obskit._carrier import AnyCaseGetter
 from obskit.propagation import (
     BoundedBaggage,
     StrictTraceContext,
@@ -246,6 +247,11 @@ def test_without_a_span_nothing_is_injected():
 
 def test_traceparent_of_is_what_is_parsed():
     assert traceparent_of(parse_traceparent(GOOD)) == GOOD
+
+
+@pytest.mark.parametrize("carrier", [{"A": "1"}, [(b"A", "1")]])
+def test_a_carrier_of_any_shape_has_names(carrier):
+    assert AnyCaseGetter().keys(carrier) == ["A"]
 
 
 @pytest.mark.parametrize("carrier", [None, {}, [], {"traceparent": None}, {"traceparent": [None]}, 5])

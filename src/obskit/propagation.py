@@ -7,7 +7,7 @@ https://www.w3.org/TR/baggage/). What strangers send is bounded before it is par
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -201,47 +201,6 @@ def propagator(names: Iterable[str]) -> TextMapPropagator:
         "b3multi": _b3.B3Multi(),
     }
     return CompositePropagator([known[name] for name in dict.fromkeys(names) if name in known])
-
-
-#: Finds the caller's span in headers that were looked up by lower-case name, every value received.
-Reader = Callable[[Mapping[str, Sequence[str]]], SpanContext | None]
-
-
-def reader(names: Iterable[str]) -> tuple[Reader, tuple[str, ...]]:
-    """How the caller's span is read from requests, for ``OTEL_PROPAGATORS`` names, and the headers to look up for it.
-
-    As in OpenTelemetry's composite propagator, of several that find a span the last one named counts. Where none does,
-    a decision about sampling that came alone is found.
-    """
-    known: dict[str, tuple[Reader, tuple[str, ...]]] = {
-        "tracecontext": (_of_trace_context, (TRACEPARENT, TRACESTATE)),
-        "b3": (_b3.remote_span_context, _b3.HEADERS),
-        "b3multi": (_b3.remote_span_context, _b3.HEADERS),
-    }
-    chosen = dict(known[name] for name in reversed(list(names)) if name in known)
-    if not chosen:
-        return lambda _headers: None, ()
-    headers = tuple(name for wanted in chosen.values() for name in wanted)
-    return next(iter(chosen)) if len(chosen) == 1 else _first_of(*chosen), headers
-
-
-def _of_trace_context(headers: Mapping[str, Sequence[str]]) -> SpanContext | None:
-    if TRACEPARENT not in headers:
-        return None
-    return remote_span_context(headers[TRACEPARENT], headers.get(TRACESTATE, ()))
-
-
-def _first_of(*readers: Reader) -> Reader:
-    def read(headers: Mapping[str, Sequence[str]]) -> SpanContext | None:
-        decision = None
-        for each in readers:
-            found = each(headers)
-            if found is not None and found.is_valid:
-                return found
-            decision = decision or found
-        return decision
-
-    return read
 
 
 _GETTER = AnyCaseGetter()

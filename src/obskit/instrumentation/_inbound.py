@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from types import MappingProxyType
@@ -12,12 +12,15 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, set_span_in_context
 
-from obskit._b3 import with_debug
+from obskit import _b3
 from obskit.instrumentation._headers import FACTS, MAX_ADDRESS
-from obskit.propagation import BAGGAGE, reader, with_baggage
+from obskit.propagation import BAGGAGE, TRACEPARENT, TRACESTATE, remote_span_context, with_baggage
 
 Caller = tuple[Context, SpanContext | None, Sequence[Link]]
 """The context to serve a request in, the caller's span where it is the parent, and links to what is not."""
+
+Reader = Callable[[Mapping[str, Sequence[str]]], SpanContext | None]
+"""Finds the caller's span in headers that were looked up by lower-case name, every value received."""
 
 _REMEMBERED = 1024
 
@@ -59,7 +62,7 @@ class Inbound:
             return _stranger(remote, context)
         if BAGGAGE in headers:
             context = with_baggage(headers[BAGGAGE], context)
-        return context if remote is None else with_debug(remote, context), remote, ()
+        return context if remote is None else _b3.with_debug(remote, context), remote, ()
 
     def trusts(self, peer: Any) -> bool:
         """Whether what `peer` says of itself counts."""
@@ -89,3 +92,40 @@ def _within(networks: Sequence[str]) -> Callable[[Any], bool]:
         return any(address in network for network in parsed)
 
     return lambda host: type(host) is str and len(host) <= MAX_ADDRESS and known(host)
+
+
+def reader(names: Iterable[str]) -> tuple[Reader, tuple[str, ...]]:
+    """How the caller's span is read from requests, for ``OTEL_PROPAGATORS`` names, and the headers to look up for it.
+
+    As in OpenTelemetry's composite propagator, of several that find a span the last one named counts. Where none does,
+    a decision about sampling that came alone is found.
+    """
+    known: dict[str, tuple[Reader, tuple[str, ...]]] = {
+        "tracecontext": (_of_trace_context, (TRACEPARENT, TRACESTATE)),
+        "b3": (_b3.remote_span_context, _b3.HEADERS),
+        "b3multi": (_b3.remote_span_context, _b3.HEADERS),
+    }
+    chosen = dict(known[name] for name in reversed(list(names)) if name in known)
+    if not chosen:
+        return lambda _headers: None, ()
+    headers = tuple(name for wanted in chosen.values() for name in wanted)
+    return next(iter(chosen)) if len(chosen) == 1 else _first_of(*chosen), headers
+
+
+def _of_trace_context(headers: Mapping[str, Sequence[str]]) -> SpanContext | None:
+    if TRACEPARENT not in headers:
+        return None
+    return remote_span_context(headers[TRACEPARENT], headers.get(TRACESTATE, ()))
+
+
+def _first_of(*readers: Reader) -> Reader:
+    def read(headers: Mapping[str, Sequence[str]]) -> SpanContext | None:
+        decision = None
+        for each in readers:
+            found = each(headers)
+            if found is not None and found.is_valid:
+                return found
+            decision = decision or found
+        return decision
+
+    return read
