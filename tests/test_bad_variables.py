@@ -17,7 +17,6 @@ from opentelemetry.sdk import environment_variables as of_the_sdk
 
 import fresh_process
 from obskit._config_table import SETTINGS
-from obskit._setting import RESERVED_VARIABLES
 from obskit.config import Config
 
 VALUES = [
@@ -122,12 +121,11 @@ def grouped(variables):
 
 
 FIRST = {entry.variables[0] for entry in SETTINGS.values()} & WRONG.keys()
-ONLY_THEIRS = set(OF_OPENTELEMETRY) - WRONG.keys() - RESERVED_VARIABLES
+ONLY_THEIRS = set(OF_OPENTELEMETRY) - WRONG.keys()
 #: The second variable of a field is only read where the first is not set.
 GROUPS = [
     *grouped(sorted(FIRST | ONLY_THEIRS)),
     *grouped(sorted(WRONG.keys() - FIRST)),
-    sorted(RESERVED_VARIABLES),
 ]
 
 

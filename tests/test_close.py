@@ -344,7 +344,7 @@ def test_close_keeps_its_deadline_with_a_collector_that_hangs(hanging_collector,
     assert obs.flush(0.1) is False
     assert obs.close(timeout) is False
     assert time.monotonic() - began < timeout + 3
-    tally = obs._spans.tally
+    tally = obs._outlets._exports[0].tally
     assert (tally.produced, tally.exported, tally.dropped["shutdown"], tally.queued) == (1, 0, 1, 0)
 
 
@@ -365,7 +365,7 @@ def test_lifespans_end_and_close_share_one_deadline(hanging_collector):
     asyncio.run(raw_asgi.lifespan(app, lambda: raw_asgi.request(app, "/")))
     obs.close()
     assert time.monotonic() - began < 4
-    assert obs._seconds_left() == 0.0
+    assert obs._life.seconds_left() == 0.0
 
 
 # -- obskit's own faults ------------------------------------------------------------------------------------------
@@ -435,10 +435,10 @@ def test_a_loop_that_is_not_asyncios_is_served_as_well():
     app = make_app()
     with capture(app) as captured:
         before = BackgroundTask.__call__
-        captured.obs.begin()
+        captured.obs._life.begin()
         assert BackgroundTask.__call__ is not before
         with pytest.raises(StopIteration):
-            captured.obs.stopped().send(None)
+            captured.obs._life.stopped().send(None)
 
 
 def test_a_restore_that_fails_does_not_stop_the_others(contained_errors):

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from obskit import semconv
 from obskit._config_table import SETTINGS
-from obskit._setting import RESERVED_VARIABLES
 from obskit.config import Config
 from obskit.exceptions import ConfigError
 
@@ -103,6 +102,7 @@ DEFAULTS = {
     "metrics_path": "/metrics",
     "admin_port": None,
     "worker_group": None,
+    "drain_seconds": 0.0,
     "shutdown_seconds": 5.0,
 }
 
@@ -381,6 +381,7 @@ VARIABLES = {
         ["0", "65536", "-1", "http", "1.5"],
     ),
     "OBSKIT_WORKER_GROUP": ("worker_group", [("orders", "orders"), ("none", "none")], ["\udcff"]),
+    "OBSKIT_DRAIN_SECONDS": ("drain_seconds", [("0", 0.0), ("2.5", 2.5)], NOT_SECONDS),
     "OBSKIT_SHUTDOWN_SECONDS": ("shutdown_seconds", [("0", 0.0), ("2.5", 2.5)], NOT_SECONDS),
 }
 #: Attributes of the resource that are fields.
@@ -597,16 +598,6 @@ def test_grpc_that_nothing_uses_is_no_warning(monkeypatch):
 # -- wrong environments -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variable", sorted(RESERVED_VARIABLES))
-def test_a_variable_of_a_later_release_is_named(variable):
-    config = Config.from_env({variable: "s3cret"})
-    [warning] = config.warnings
-    assert warning.startswith(f"{variable} is ignored")
-    assert "release" in warning
-    assert "s3cret" not in warning
-    assert config == Config()
-
-
 def test_an_unknown_variable_is_named_with_the_one_that_may_be_meant():
     config = Config.from_env(
         {"OBSKIT_LOG_LEVLE": "s3cret", "OBSKIT_" + "Q" * 10_000: "1", "OBSKIT_UNSET": "", "OTHER": "x"}
@@ -681,7 +672,6 @@ texts = st.one_of(
 )
 names = st.one_of(
     st.sampled_from(sorted(VARIABLES)),
-    st.sampled_from(sorted(RESERVED_VARIABLES)),
     st.sampled_from(["OBSKIT_", "OBSKIT_\udcff", "OBSKIT_LIV_PATH", f"{RESOURCE}[service.name]"]),
     st.text(max_size=10),
 )
@@ -765,6 +755,7 @@ WRONG = {
     "live_path": [None, "x", 5, "/ x"],
     "admin_port": [0, 65_536, "9464", True, 1.5],
     "worker_group": [5, "", b"x"],
+    "drain_seconds": [-1, "5", 86_401],
     "shutdown_seconds": [-1, "5", 86_401],
 }
 ARGUMENTS = [(name, value) for name, values in WRONG.items() for value in values]
@@ -965,7 +956,7 @@ def test_the_reference_names_nothing_else():
     fields = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert sorted(fields) == sorted(SETTINGS)
     variables = set(re.findall(r"\b(?:OBSKIT|OTEL)_[A-Z_]+[A-Z]\b", text))
-    assert variables - VARIABLES.keys() - {"OTEL_BSP", "OTEL_BLRP", "OTEL_METRIC_EXPORT"} == RESERVED_VARIABLES
+    assert variables - VARIABLES.keys() - {"OTEL_BSP", "OTEL_BLRP", "OTEL_METRIC_EXPORT"} == set()
     assert "shared" not in text
 
 

@@ -384,6 +384,13 @@ class Table:
         "Workers of one name show one sum on `/metrics`; `none`: each process shows its own.",
         default_doc="the workers of one `multiprocessing` parent or gunicorn arbiter",
     )
+    drain_seconds: float = setting(
+        0.0,
+        seconds(zero=True),
+        "OBSKIT_DRAIN_SECONDS",
+        "Seconds for which SIGTERM is held back while readiness is 503 already.",
+        default_doc="0",
+    )
     shutdown_seconds: float = setting(
         5.0, seconds(zero=True), "OBSKIT_SHUTDOWN_SECONDS", "Seconds that close may take to flush."
     )

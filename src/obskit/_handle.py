@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from prometheus_client import CollectorRegistry
 
 from obskit._asgi import ASGIApp
 from obskit._guard import contained
+from obskit._life import AppLife, ServerLife
+from obskit._outlets import Outlets
 from obskit._pipeline import Pipeline
-from obskit._sigterm import before_sigterm
-from obskit._thread import in_thread
-from obskit._writer import Writer
 from obskit.config import Config
-from obskit.export._push import Push
-from obskit.export.log_records import LogQueue
-from obskit.export.multiprocess import Workers
-from obskit.export.spans import SpanQueue
 from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
-from obskit.instrumentation import starlette
-from obskit.instrumentation._clients import Clients
-from obskit.instrumentation._frameworks import Frameworks, is_instrumented
+from obskit.instrumentation._frameworks import is_instrumented
 from obskit.instrumentation._inbound import Inbound
-from obskit.instrumentation._loop import LoopMonitor
 from obskit.instrumentation._server_spans import ServerSpans
 from obskit.instrumentation.asgi import ObservedApp, ServerOptions
 from obskit.propagation import BAGGAGE
 from obskit.signals._adopt import LogPipeline
-from obskit.signals._processors import Processors
-
-if TYPE_CHECKING:
-    from obskit.health.admin import Admin
 
 F = TypeVar("F", bound=Callable[..., object])
 A = TypeVar("A", bound=ObservedApp)
-
-# What the last lines get of the time that close() has, after the spans.
-_SHARE_OF_LINES = 0.2
 
 
 class Obskit:
@@ -66,17 +49,10 @@ class Obskit:
         health: Checks,
         endpoints: Endpoints,
         pipeline: Pipeline,
-        clients: Clients,
-        spans: SpanQueue | None,
-        processors: Processors,
-        log_records: LogQueue | None,
-        push: Push | None,
-        writer: Writer,
+        outlets: Outlets,
         logs: LogPipeline,
-        loop_monitor: LoopMonitor,
+        life: ServerLife,
         server_spans: ServerSpans,
-        workers: Workers,
-        admin: Admin | None,
     ) -> None:
         self.config = config
         self.asked_for = asked_for
@@ -85,29 +61,18 @@ class Obskit:
         self.place = place
         self._endpoints = endpoints
         self._pipeline = pipeline
-        self._clients = clients
-        self._spans = spans
-        self._processors = processors
-        self._exports: list[Any] = [each for each in (spans, log_records, push) if each is not None]
-        self._writer = writer
+        self._outlets = outlets
         self._logs = logs
-        self._loop_monitor = loop_monitor
+        self._life = life
         self._server_spans = server_spans
-        self._workers = workers
-        self._admin = admin
         #: What init() touched, to be undone.
         self.undo = ExitStack()
         self._lock = threading.Lock()
         self._closed = False
         self._has_closed = threading.Event()
         self._all_left = False
-        self._stop_by: float | None = None
         self._told_left: set[str] = set()
         self._told_not_produced = False
-        self._stand_down = starlette.StandDown()
-        self._frameworks = Frameworks(pipeline)
-        self._begun = False
-        self._watches_sigterm = False
 
     # -- what users call ----------------------------------------------------------------------------------------
 
@@ -157,6 +122,14 @@ class Obskit:
 
         return register
 
+    def drain(self) -> None:
+        """Take this process out of the load balancer's rotation: ``/readyz`` is 503 from now on.
+
+        Nothing else changes: requests are served until the server stops. For what ends by other means than SIGTERM, or
+        under a server that takes SIGTERM before obskit can. Of several workers, the one that it is called in.
+        """
+        self._endpoints.stopping()
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Send what is queued.
 
@@ -166,14 +139,7 @@ class Obskit:
         Returns:
             Whether everything has left the process.
         """
-        end = time.monotonic() + timeout
-        lost = self._lost()
-        self._ask_exports()
-        others = self._processors.flush(timeout)
-        sent = [queue.flush(max(0.0, end - time.monotonic())) for queue in self._exports]
-        sent.append(others(end))
-        written = self._writer.flush(max(0.0, end - time.monotonic()))
-        return all(sent) and written and self._lost() == lost
+        return self._outlets.flush(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
         """Send what is queued and restore everything that ``init()`` touched. Later calls do nothing.
@@ -194,37 +160,16 @@ class Obskit:
         return self._all_left
 
     def _close(self, timeout: float | None) -> bool:
-        seconds = self._seconds_left() if timeout is None else timeout
-        end = time.monotonic() + seconds
-        lost = self._lost()
+        seconds = self._life.seconds_left() if timeout is None else timeout
         self._pipeline.signals = ()
         self._endpoints.close()
-        self._loop_monitor.stop()
-        self._stand_down.restore()
-        self._frameworks.restore()
-        self._ask_exports()
-        others = self._processors.close(seconds)
-        exports_end = end - seconds * _SHARE_OF_LINES
-        sent = [queue.close(max(0.0, exports_end - time.monotonic())) for queue in self._exports]
-        sent.append(others(exports_end))
-        if self._workers.group is not None:  # which is told, as it leaves, what became of the lines
-            self._writer.flush(seconds * _SHARE_OF_LINES / 2)
-        self._restore()
-        written = self._writer.close(max(seconds * _SHARE_OF_LINES, end - time.monotonic()))
-        return all(sent) and written and self._lost() == lost
-
-    def _ask_exports(self) -> None:
-        """Wake all before waiting for the first: one that hangs must not take the others' time."""
-        for queue in self._exports:
-            queue.flush(0.0)
-
-    def _lost(self) -> int:
-        tallies = [self._writer.tally, *(queue.tally for queue in self._exports)]
-        return sum(tally.lost for tally in tallies)
+        self._life.close()
+        return self._outlets.close(seconds, self._restore)
 
     def _restore(self) -> None:
         try:
-            self.undo.close()
+            with self.undo:
+                self._life.restore()
         except Exception as error:  # of one of them; the stack has gone through all the others
             contained("close", error)
 
@@ -252,7 +197,7 @@ class Obskit:
         config = self.config
         if config.request_log != "off":
             self._logs.access_gives_way()
-        self._stand_down.install()
+        self._life.stand_down.install()
         options = ServerOptions(
             inbound=self._inbound(),
             client_address=config.client_address,
@@ -260,7 +205,7 @@ class Obskit:
             left_to_app=self._left_to_app,
             not_produced=self._not_produced,
         )
-        return kind(app, self._pipeline, self._endpoints, _AppLifecycle(self), options, routed_by=routed_by)
+        return kind(app, self._pipeline, self._endpoints, AppLife(self._life), options, routed_by=routed_by)
 
     def _inbound(self) -> Inbound:
         names = self.config.propagators
@@ -281,99 +226,3 @@ class Obskit:
                 "server_spans=%s, but a request came without such a span: obskit makes the SERVER span of those",
                 self.config.server_spans,
             )
-
-    # -- the life of an app's server ----------------------------------------------------------------------------
-
-    def _seconds_left(self) -> float:
-        """What remains of ``shutdown_seconds`` since the first sign of the end."""
-        now = time.monotonic()
-        if self._stop_by is None:
-            self._stop_by = now + self.config.shutdown_seconds
-        return max(0.0, self._stop_by - now)
-
-    def begin(self) -> None:
-        """A server is about to run an app of this process."""
-        if self._closed:
-            return
-        self._workers.begin()
-        loop: asyncio.AbstractEventLoop | None = None
-        with suppress(RuntimeError):  # the loop is not asyncio's
-            loop = asyncio.get_running_loop()
-            self._loop_monitor.start(loop)
-        if self._admin is not None:
-            self._admin.start(loop)
-        self._stand_down.install()
-        self._frameworks.install()
-        if self.config.enabled:
-            self._clients.look()
-        restore = starlette.instrument_background(self._pipeline)
-        if restore is not None:
-            self.undo.callback(restore)
-        if not self._begun:
-            self._begun = True
-            self._logs.adopt()
-
-    def started(self) -> None:
-        """An app's startup is complete; it may have been shut down before, as test clients do."""
-        self._stop_by = None
-        self._writer.write_through(on=False)
-        self._endpoints.started()
-
-    def without_lifespan(self) -> None:
-        """No app of this process will tell when it ends; SIGTERM will."""
-        if not self._watches_sigterm:
-            self._watches_sigterm = True
-            self.undo.callback(before_sigterm(self._leave))
-
-    def _leave(self) -> None:
-        self._endpoints.stopping()
-        for queue in self._exports:
-            queue.export_through()
-        self._writer.write_through()
-
-    def stopping(self) -> None:
-        """An app's shutdown begins."""
-        self._endpoints.stopping()
-
-    async def stopped(self) -> None:
-        """An app of this process is done; its server may end the process without a further word."""
-        if self._spans is not None:
-            self._spans.release()
-        try:
-            await in_thread(self._last_word, self._seconds_left())
-        except RuntimeError:  # the loop is not asyncio's, or there is no thread to be had
-            self._last_word(self._seconds_left())
-        # close(), which would say so, may never run: uvicorn ends by the signal that it was stopped by.
-        for queue in self._exports:
-            if left := queue.tally.queued:
-                what = f"{queue.items} not exported within shutdown_seconds, and lost if the process ends now"
-                logging.getLogger("obskit").warning("%s: %d%s", what, left, queue.trouble())
-        self._writer.write_through()
-
-    def _last_word(self, timeout: float) -> None:
-        self.flush(timeout)
-        self._workers.tell()
-
-
-class _AppLifecycle:
-    """One app's view of the handle."""
-
-    def __init__(self, handle: Obskit) -> None:
-        self._handle = handle
-        self.begun = False
-
-    def begin(self) -> None:
-        self.begun = True
-        self._handle.begin()
-
-    def started(self) -> None:
-        self._handle.started()
-
-    def without_lifespan(self) -> None:
-        self._handle.without_lifespan()
-
-    def stopping(self) -> None:
-        self._handle.stopping()
-
-    async def stopped(self) -> None:
-        await self._handle.stopped()

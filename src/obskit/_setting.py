@@ -18,12 +18,6 @@ T = TypeVar("T")
 
 RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
 
-#: Variables of later releases. Their names are kept free, and whoever sets one is told that nothing reads it yet.
-RESERVED_VARIABLES = frozenset(
-    {
-        "OBSKIT_DRAIN_SECONDS",
-    }
-)
 _SHOWN_CHARACTERS = 80
 
 
@@ -138,9 +132,7 @@ def _unread(settings: Mapping[str, Setting], texts: Mapping[str, str]) -> Iterat
     for name, text in sorted(texts.items()):
         if not text or name in known:
             continue
-        if name in RESERVED_VARIABLES:
-            yield Problem((name,), f"{name} is ignored: this release does not know it yet")
-        elif name.startswith("OBSKIT_"):
+        if name.startswith("OBSKIT_"):
             shown = name[:_SHOWN_CHARACTERS]
             close = difflib.get_close_matches(shown, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""

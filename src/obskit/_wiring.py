@@ -15,12 +15,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from obskit import propagation, semconv
+from obskit import _sigterm, propagation, semconv
 from obskit._banner import banner
 from obskit._exception import Exceptions
 from obskit._fields import FieldPolicy
 from obskit._handle import Obskit
 from obskit._keep import Keeping
+from obskit._life import ServerLife
+from obskit._outlets import Outlets
 from obskit._pipeline import Pipeline, install
 from obskit._tally import Tally
 from obskit._writer import Writer
@@ -104,6 +106,8 @@ def _wired(  # noqa: PLR0913  (see wire)
     logs = _logs(config, resource, writer, redactor, keeping, log_records, undo)
     spans = span_queue(config, exporter, redactor, keeping)
     processors = Processors(*([spans] if spans else []))
+    outlets = Outlets(writer, processors)
+    outlets.add(spans, log_records)
     workers = Workers(
         (registry, REGISTRY),
         explicit=config.worker_group,
@@ -114,6 +118,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     metrics = _metrics(config, registry, workers)
     meters = Meters(config, resource)
     push = None if by_file else metrics_push(config, resource, (registry, REGISTRY), meters.pushed)
+    outlets.add(push)
     clients = Clients(pipeline, config.clients, Outgoing(config.propagators, config.propagate_to))
     databases = Databases(pipeline, config.clients)
     health = Checks()
@@ -137,6 +142,17 @@ def _wired(  # noqa: PLR0913  (see wire)
     target = _target(resource, config, workers)
     _internals(registry, target, spans, log_records, push, writer, pipeline, metrics, health, clients)
     endpoints = _endpoints(config, health, workers)
+    life = ServerLife(
+        config=config,
+        endpoints=endpoints,
+        pipeline=pipeline,
+        clients=clients,
+        logs=logs,
+        loop_monitor=LoopMonitor(EventLoopLag(registry, workers.keep).observe),
+        outlets=outlets,
+        workers=workers,
+        admin=None if config.admin_port is None else _admin(config.admin_port, config, endpoints, workers, undo),
+    )
     handle = Obskit(
         server_spans=choose(config),
         config=config,
@@ -145,20 +161,14 @@ def _wired(  # noqa: PLR0913  (see wire)
         registry=registry,
         health=health,
         endpoints=endpoints,
-        workers=workers,
-        admin=None if config.admin_port is None else _admin(config.admin_port, config, endpoints, workers, undo),
         pipeline=pipeline,
-        clients=clients,
-        spans=spans,
-        processors=processors,
-        log_records=log_records,
-        push=push,
-        writer=writer,
+        outlets=outlets,
         logs=logs,
-        loop_monitor=LoopMonitor(EventLoopLag(registry, workers.keep).observe),
+        life=life,
     )
     atexit.register(handle.close)
     undo.callback(atexit.unregister, handle.close)
+    undo.callback(_sigterm.before_default(life.dying))
     _say(config, (*wanted.warnings, *wanted.notes), logs, [*clients.installed, *databases.installed])
     if push is not None:
         push.start()

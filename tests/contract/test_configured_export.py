@@ -96,7 +96,7 @@ def test_an_attempt_takes_no_longer_than_the_timeout(environment):
             with obskit.operation("job"):
                 pass
             assert obs.flush(8.0)
-            assert obs._spans.tally.exported == 1
+            assert obs._outlets._exports[0].tally.exported == 1
         server.join(LONG)
     assert len(served) == 1
 
@@ -146,7 +146,7 @@ def test_a_certificate_of_nobody_known_is_not_trusted(environment, certificates)
     collector.server.shutdown()
     collector.server.server_close()
     assert collector.requests == []
-    assert (obs._spans.tally.produced, obs._spans.tally.exported) == (1, 0)
+    assert (obs._outlets._exports[0].tally.produced, obs._outlets._exports[0].tally.exported) == (1, 0)
 
 
 # -- what the exporter is handed ------------------------------------------------------------------------------------

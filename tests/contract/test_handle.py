@@ -192,6 +192,20 @@ def test_probes_follow_the_lifespan():
     assert seen == [[200, 200, 200], [200, 503, 200]]
 
 
+def test_drain_turns_readiness_off_and_nothing_else():
+    app = make_app()
+    seen = {}
+
+    async def probes():
+        captured.obs.drain()
+        for path in ("/livez", "/readyz", "/startupz", "/health", "/orders/1"):
+            seen[path] = (await raw_asgi.request(app, path)).status
+
+    with capture(app) as captured:
+        asyncio.run(raw_asgi.lifespan(app, probes))
+    assert seen == {"/livez": 200, "/readyz": 503, "/startupz": 200, "/health": 200, "/orders/1": 200}
+
+
 def test_before_startup_ends_probes_say_so():
     seen = {}
 
@@ -267,10 +281,11 @@ def ended(**parts):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_sigterm_ends_a_script_as_it_would_without_obskit():
+def test_sigterm_ends_a_script_as_it_would_without_obskit_and_nothing_is_lost():
     done = ended(signal="SIGTERM")
-    assert done.returncode == -signal.SIGTERM
-    assert '"name": "job"' not in done.stdout
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+    assert '"name": "job"' in done.stdout
+    assert '"message":"job ok"' in done.stdout
 
 
 def test_a_script_that_handles_sigterm_loses_nothing():

@@ -39,9 +39,10 @@ class Process:
         variables: added to the environment.
         stdout: a descriptor to write to instead of a pipe that is read here.
         inherited: descriptors that the process gets besides.
+        cwd: where it runs.
     """
 
-    def __init__(self, *arguments, variables=None, stdout=None, inherited=()):
+    def __init__(self, *arguments, variables=None, stdout=None, inherited=(), cwd=None):
         self._out, self._err = bytearray(), bytearray()
         self.popen = subprocess.Popen(
             [sys.executable, *arguments],
@@ -50,6 +51,7 @@ class Process:
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
             pass_fds=inherited,
+            cwd=cwd,
         )
         pairs = [(self.popen.stdout, self._out), (self.popen.stderr, self._err)]
         self._readers = [

@@ -454,7 +454,7 @@ def test_before_the_end_it_pushes_once_more_and_waits_little(push_to):
     gate = opened()
     push = push_to(gate)
     push.export_through()
-    push.export_through(on=False)
+    push.export_through(0.0)
     assert len(gate.batches) == 1
 
 

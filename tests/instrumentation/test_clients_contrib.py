@@ -205,7 +205,7 @@ def test_a_library_that_is_something_else_is_left_alone(tmp_path):
 
     with testing.capture() as captured:
         import httpx, requests
-        captured.obs.begin()
+        captured.obs._life.begin()
         print(json.dumps([dict(_guard.errors), captured.obs._clients.installed]))
     """
     (tmp_path / "httpx.py").write_text("class Client: ...")

@@ -89,6 +89,10 @@ ROWS = {
         "test_init.py::test_the_service_is_called_as_the_app_is",
         "test_init.py::test_the_version_is_that_of_the_installed_distribution",
     ),
+    "Obskit.drain()": (
+        "contract/test_handle.py::test_drain_turns_readiness_off_and_nothing_else",
+        "servers/test_drain.py::test_a_server_that_is_not_held_back_says_so_and_stops_at_once",
+    ),
     "Obskit.flush(timeout=5.0)": (
         CALL,
         "test_close.py::test_close_keeps_its_deadline_with_a_collector_that_hangs",

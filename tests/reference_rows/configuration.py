@@ -274,6 +274,12 @@ ROWS = {
         "workers/test_multiprocess.py::test_a_group_by_name",
         "workers/test_multiprocess.py::test_none_is_alone",
     ),
+    "drain_seconds": (
+        *READ,
+        "servers/test_drain.py::test_requests_are_served_while_readiness_is_off",
+        "servers/test_drain.py::test_the_second_sigterm_goes_straight_through",
+        "test_sigterm.py::test_the_server_is_held_back_in_the_main_thread",
+    ),
     "shutdown_seconds": (
         *READ,
         "test_close.py::test_the_default_deadline_is_shutdown_seconds",

@@ -1,10 +1,31 @@
 """The rows of docs/reference/stop.md, and the tests that pin each."""
 
 ROWS = {
-    "SIGTERM to uvicorn": (
+    "SIGTERM to a server": (
+        "servers/test_stop_servers.py::test_sigterm_under_load_loses_nothing_that_was_answered",
+        "servers/test_stop_servers.py::test_it_ends_as_without_obskit",
         "e2e/test_stop.py::test_sigterm_under_load_loses_no_line_and_no_span_of_what_was_answered",
         "e2e/test_stop.py::test_however_it_is_served_nothing_is_lost",
         "export/test_writer.py::test_write_through_gets_a_line_out_before_a_signal_kills",
+    ),
+    "SIGTERM to a worker whose server does not handle it": (
+        "servers/test_stop_servers.py::test_sigterm_under_load_loses_nothing_that_was_answered",
+        "servers/test_stop_servers.py::test_sigterm_to_a_worker_that_does_not_handle_it",
+        "test_sigterm.py::test_the_process_still_dies_of_the_signal",
+    ),
+    "the first SIGTERM": ("servers/test_drain.py::test_requests_are_served_while_readiness_is_off",),
+    "the second SIGTERM": (
+        "servers/test_drain.py::test_the_second_sigterm_goes_straight_through",
+        "test_sigterm.py::test_the_second_signal_goes_straight_through_and_the_first_is_not_repeated",
+    ),
+    "SIGINT": ("servers/test_drain.py::test_ctrl_c_is_not_held_back",),
+    "SIGTERM under a server that cannot be held back": (
+        "servers/test_drain.py::test_a_server_that_is_not_held_back_says_so_and_stops_at_once",
+        "test_sigterm.py::test_a_loops_handler_can_be_preceded_and_not_held_back",
+    ),
+    "SIGTERM": (
+        "test_sigterm.py::test_close_gives_sigterm_back",
+        "test_sigterm.py::test_a_handler_that_was_set_since_stays",
     ),
     "close()": (
         "test_close.py::test_all_that_init_touched_is_as_before",
@@ -16,7 +37,7 @@ ROWS = {
         "e2e/test_stop.py::test_however_a_script_ends_nothing_is_lost",
     ),
     "SIGTERM to a script": (
-        "contract/test_handle.py::test_sigterm_ends_a_script_as_it_would_without_obskit",
+        "contract/test_handle.py::test_sigterm_ends_a_script_as_it_would_without_obskit_and_nothing_is_lost",
         "contract/test_handle.py::test_a_script_that_handles_sigterm_loses_nothing",
     ),
     "SIGKILL": (

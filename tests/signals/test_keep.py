@@ -56,7 +56,7 @@ def lines(captured):
 
 
 def tally(captured):
-    return captured.obs._spans.tally
+    return captured.obs._outlets._exports[0].tally
 
 
 # -- rules --------------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_which_lines_there_are(request_log, keep, written):
                 if name == "slow":
                     be_slow(op)
         found = {line["message"].rsplit(" ", 1)[0]: line.get("sample_rate") for line in lines(captured)}
-        counted = captured.obs._writer.tally.dropped["sampled_out"]
+        counted = captured.obs._outlets._writer.tally.dropped["sampled_out"]
     assert found == written
     assert counted == (6 - len(written) if request_log == "all" else 0)
 
@@ -333,7 +333,7 @@ def test_sampled_lines_without_a_keep_rate_are_errors_slow_ones_and_traces_that_
             "slow ok": None,
             "bad error": None,
         }
-        assert type(captured.obs._spans).__name__ == "SpanQueue"
+        assert type(captured.obs._outlets._exports[0]).__name__ == "SpanQueue"
 
 
 def test_lines_of_the_users_own_stay():
@@ -468,7 +468,7 @@ def test_where_all_room_is_taken_the_oldest_root_gives_way():
             for _ in range(9):
                 with obskit.operation("below", parent=root.context):
                     pass
-        spans = captured.obs._spans
+        spans = captured.obs._outlets._exports[0]
         assert (spans._held, len(spans._holding), tally(captured).dropped["held_full"]) == (36, 4, 18)
         for root in roots:
             root.finish(exception=ValueError("no"))
@@ -485,7 +485,7 @@ def test_what_is_held_when_the_process_stops_is_kept():
             with obskit.operation("below", parent=root.context):
                 pass
         assert tally(captured).dropped["held_full"] == 20
-        asyncio.run(captured.obs.stopped())
+        asyncio.run(captured.obs._life.stopped())
         assert names(captured) == ["below"] * 40
         with obskit.operation("late", parent=roots[-1].context):
             pass
@@ -552,7 +552,10 @@ def test_a_forked_child_holds_nothing_of_its_parents():
         read, write = os.pipe()
         child = os.fork()
         if not child:
-            os.write(write, f"{captured.obs._spans._held} {len(captured.obs._spans._holding)}".encode())
+            os.write(
+                write,
+                f"{captured.obs._outlets._exports[0]._held} {len(captured.obs._outlets._exports[0]._holding)}".encode(),
+            )
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
         assert os.read(read, 99) == b"0 0"
@@ -659,7 +662,7 @@ def test_without_a_trace_every_line_is_kept():
 
 def test_a_span_whose_start_cannot_be_followed_is_not_lost(contained_errors):
     with keeping("errors") as captured:
-        captured.obs._spans.on_start(object())
+        captured.obs._outlets._exports[0].on_start(object())
         with obskit.operation("job", parent=caller(IN)):
             pass
     assert [component for component, _ in contained_errors] == ["spans"]

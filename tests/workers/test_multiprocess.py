@@ -210,7 +210,7 @@ from obskit import Config
 obs = obskit.init(service_name="late", config=Config(log_mode="off"))
 
 def serve(pipe):
-    obs.begin()
+    obs._life.begin()
     obs._loop_monitor.stop()
     pipe.send(obs._workers.group is not None and obs._workers._member is not None)
     obs.close()

@@ -117,9 +117,12 @@ class Push:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._done >= wanted, timeout)
 
-    def export_through(self, *, on: bool = True) -> None:
-        """Push once more: the process may end before the next time."""
-        if on:
+    def release(self) -> None:
+        """Nothing is held back."""
+
+    def export_through(self, seconds: float = math.inf) -> None:
+        """Push once more if within `seconds` the process may end: that may be before the next time."""
+        if seconds:
             self.flush(_PATIENCE_SECONDS)
 
     def close(self, timeout: float) -> bool:

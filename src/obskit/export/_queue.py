@@ -89,7 +89,7 @@ class BatchQueue(Generic[T]):
         self._last_of_batch = self._max_batch_size - 1
         self._export_timeout = export_timeout
         self._closed = False
-        self._through = False
+        self._through_until = 0.0
         self._patience = _PATIENCE_SECONDS
         self._close_deadline = math.inf
         self._next_warning = -math.inf
@@ -120,16 +120,19 @@ class BatchQueue(Generic[T]):
                     self._wake()
             else:
                 self.tally.dropped[SHUTDOWN if self._closed else QUEUE_FULL] += 1
-        if self._through:
+        if self._through_until and monotonic() < self._through_until:
             self._flush_briefly()
 
-    def export_through(self, *, on: bool = True) -> None:
-        """Export what is queued, and from now on each item as it comes, waiting for it a little; or no longer.
+    def release(self) -> None:
+        """Queue what is held back until it is known whether to keep it; here nothing is."""
+
+    def export_through(self, seconds: float = math.inf) -> None:
+        """Export what is queued, and for `seconds` from now each item as it comes, waiting for it a little.
 
         For the time after the server's shutdown or a signal, when the process may end before anything else runs.
         """
-        self._through = on
-        if on:
+        self._through_until = monotonic() + seconds if seconds else 0.0
+        if seconds:
             self._flush_briefly()
 
     def _flush_briefly(self) -> None:

@@ -50,9 +50,6 @@ class SpanQueue(BatchQueue[ReadableSpan], SpanProcessor):
             self.tally.produced += count
             self.tally.dropped[reason] += count
 
-    def release(self) -> None:
-        """Queue what is held back; nothing is, where there are no keep rules."""
-
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """As the SDK calls :meth:`flush`, in milliseconds; `export_timeout` if it names no time."""
         return self.flush(self._export_timeout if timeout_millis is None else timeout_millis / 1000)

@@ -6,18 +6,18 @@ else has changed since.
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from obskit import semconv
 from obskit._tally import SAMPLED_OUT
 from obskit.operation import Operation
+from obskit.signals import _servers
 from obskit.signals._beside import Beside, records_only
 from obskit.signals._console import Blocks, Console, colours_wanted
 from obskit.signals._encoding import Redactor, encode
@@ -32,9 +32,6 @@ LogMode = Literal["replace", "stamp", "off"]
 LogFormat = Literal["auto", "json", "console"]
 
 _STANDARD_DESCRIPTORS: Final = (1, 2)
-_ACCESS: Final = "uvicorn.access"
-_HYPERCORN: Final = "hypercorn.error"
-_SERVERS: Final = ("uvicorn", "uvicorn.error", _ACCESS, "gunicorn.error", "gunicorn.access")
 #: Loggers of HTTP clients, which log every request at INFO; the operations say the same.
 _CHATTY: Final = ("httpx", "httpcore", "urllib3")
 
@@ -72,7 +69,7 @@ class LogPipeline:
 
     def send_beside(self, lines: Lines) -> None:
         """Have log records leave by OTLP beside lines that are not obskit's."""
-        self._beside = Beside(lines, _SERVERS)
+        self._beside = Beside(lines, (*_servers.ERROR, *_servers.ACCESS))
         LogPipeline.adopt(self)
 
     def restore(self) -> None:
@@ -86,16 +83,17 @@ class _Replace(LogPipeline):
 
     def __init__(self, lines: Lines, level: int, signal: Logs, *, has_request_lines: bool, console: bool) -> None:
         super().__init__("replace", signal=signal, console=console)
-        self._handler = handler = LineHandler(lines)
-        self._is_no_repetition = lambda record: not (record.exc_info and handler.gives_way(record))
+        self._handler = LineHandler(lines)
         self._has_request_lines = has_request_lines
         self._undo.callback(lines.say_suppressed)
+        self._taken_from: list[list[logging.Handler]] = []
         self._undo.callback(configure_structlog(lines, level))
         self._set_level(logging.root, level)
         for name in _CHATTY:
             if not logging.getLogger(name).level:
                 self._set_level(logging.getLogger(name), logging.WARNING)
-        self._preset_uvicorn()
+        _servers.preset_uvicorn(self._undo)
+        _servers.follow_hypercorn(self.adopt, self._undo)
         self.adopt()
 
     def adopt(self) -> None:
@@ -105,12 +103,7 @@ class _Replace(LogPipeline):
         if self._handler not in logging.root.handlers:
             logging.root.addHandler(self._handler)
             self._undo.callback(logging.root.removeHandler, self._handler)
-        for name in _SERVERS:
-            logger = logging.root.manager.loggerDict.get(name)
-            if isinstance(logger, logging.Logger) and self._take_streams(logger):
-                self._set(logger, "propagate", value=True)
-        if "hypercorn" in sys.modules:
-            self._silence_reports(logging.getLogger(_HYPERCORN))
+        self._take_servers()
         if self._handler.access_gives_way:
             self._silence_access()
 
@@ -118,6 +111,15 @@ class _Replace(LogPipeline):
         if self._has_request_lines:
             self._handler.access_gives_way = True
             self.adopt()
+
+    def _take_servers(self) -> None:
+        loggers = [*_existing(_servers.ERROR), *_existing(_servers.ACCESS)]
+        for logger in loggers:
+            if self._take_streams(logger):
+                self._taken_from.append(logger.handlers)
+        for logger in loggers:  # gunicorn's worker gives uvicorn's loggers the very lists that gunicorn's have
+            if any(logger.handlers is each for each in self._taken_from):
+                self._set(logger, "propagate", value=True)
 
     def _take_streams(self, logger: logging.Logger) -> bool:
         taken = [(index, handler) for index, handler in enumerate(logger.handlers) if _is_plain_stream(handler)]
@@ -128,18 +130,12 @@ class _Replace(LogPipeline):
             self._undo.callback(_give_back, logger, index, handler)
         return bool(taken)
 
-    def _silence_reports(self, logger: logging.Logger) -> None:
-        """Leave reports that give way out of what a server writes itself: its handler comes once startup is over."""
-        if self._is_no_repetition not in logger.filters:
-            logger.addFilter(self._is_no_repetition)
-            self._undo.callback(logger.removeFilter, self._is_no_repetition)
-
     def _silence_access(self) -> None:
         """Spare the server the making of lines that nobody would see."""
-        logger = logging.root.manager.loggerDict.get(_ACCESS)
-        if isinstance(logger, logging.Logger) and all(each is self._handler for each in _reached(logger)):
-            self._set(logger, "propagate", value=False)
-            self._set(logger, "disabled", value=True)
+        for logger in _existing(_servers.ACCESS):
+            if all(each is self._handler for each in _reached(logger)):
+                self._set(logger, "propagate", value=False)
+                self._set(logger, "disabled", value=True)
 
     def _set(self, logger: logging.Logger, attribute: str, *, value: bool) -> None:
         before = getattr(logger, attribute)
@@ -152,17 +148,6 @@ class _Replace(LogPipeline):
         before = logger.level
         logger.setLevel(level)
         self._undo.callback(lambda: logger.setLevel(before) if logger.level == level else None)
-
-    def _preset_uvicorn(self) -> None:
-        """Have uvicorn, where it is imported, configure no handlers of its own: it may do so after this."""
-        config = getattr(sys.modules.get("uvicorn.config"), "LOGGING_CONFIG", None)
-        for name in _SERVERS:
-            logger = config.get("loggers", {}).get(name) if isinstance(config, dict) else None
-            if logger is None or not logger.get("handlers"):
-                continue
-            before = copy.deepcopy(logger)
-            logger.update(handlers=[], propagate=True)
-            self._undo.callback(_replace_contents, logger, before)
 
 
 class _Stamp(LogPipeline):
@@ -271,6 +256,11 @@ def _is_plain_stream(handler: logging.Handler) -> bool:
         return False
 
 
+def _existing(names: Iterable[str]) -> list[logging.Logger]:
+    found = [logging.root.manager.loggerDict.get(name) for name in names]
+    return [logger for logger in found if isinstance(logger, logging.Logger)]
+
+
 def _reached(logger: logging.Logger) -> list[logging.Handler]:
     """The handlers that a record of `logger` comes to, by propagation."""
     reached: list[logging.Handler] = []
@@ -284,8 +274,3 @@ def _reached(logger: logging.Logger) -> list[logging.Handler]:
 def _give_back(logger: logging.Logger, index: int, handler: logging.Handler) -> None:
     if handler not in logger.handlers:
         logger.handlers.insert(index, handler)
-
-
-def _replace_contents(target: dict[str, Any], contents: dict[str, Any]) -> None:
-    target.clear()
-    target.update(contents)

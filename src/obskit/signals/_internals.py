@@ -22,8 +22,8 @@ from obskit.signals.cardinality import CappedSeries
 #: What calls ``_guard.contained``, so that each counter exists from the start.
 _COMPONENTS = (
     "aiohttp", "annotate", "asgi", "clients", "close", "databases", "encode", "health", "httpx", "httpx2", "keep",
-    "log_records", "logs", "loop", "metrics", "propagation", "requests", "server_spans", "spans", "traces", "urllib3",
-    "workers", "writer",
+    "log_records", "logs", "loop", "metrics", "propagation", "requests", "server_spans", "sigterm", "spans", "traces",
+    "urllib3", "workers", "writer",
 )  # fmt: skip
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
