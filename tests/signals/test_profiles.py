@@ -252,6 +252,11 @@ LINES = {
         {"duration_ms": 1e303, "outcome": ["ok"]},
         {"duration_ms": 1e303, "outcome": ["ok"], "ecs.version": "9.3.0"},
     ),
+    "ecs, a field of the user's that is empty": (
+        "ecs",
+        {"trace_id": TRACE, "trace.id": None},
+        {"trace.id": TRACE, "fields.trace.id": None, "ecs.version": "9.3.0"},
+    ),
     "ecs, whole milliseconds": ("ecs", {"duration_ms": 3}, {"event.duration": 3_000_000, "ecs.version": "9.3.0"}),
 }
 

@@ -83,7 +83,8 @@ def _named(
                 theirs[name] = value
                 continue
             converted = change.convert(value)
-            theirs[name if converted is None else change.name] = value if converted is None else converted
+            fits = converted is not None or value is None
+            theirs[change.name if fits else name] = converted if fits else value
         theirs.update(added)
         finish(line, theirs)
         return encode(theirs)
