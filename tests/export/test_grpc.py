@@ -124,6 +124,28 @@ def dropped(obs, what):
     }
 
 
+def test_metrics_arrive_and_are_pushed_a_last_time(server):
+    config = grpc_config(server.endpoint, traces_exporter="none", metrics_exporter=("otlp", "prometheus"))
+    with obskit.init(service_name="orders", config=config) as obs:
+        with obskit.operation("job"):
+            pass
+        assert obs.flush(LONG)
+        assert obs.registry.get_sample_value("obskit_metric_points_exported_total") > 20
+        with obskit.operation("job"):
+            pass
+    pushes = [request for _, request in server.exports]
+    counts = [
+        point.count
+        for request in pushes
+        for resource in request.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "obskit.operation_duration"
+        for point in metric.histogram.data_points
+    ]
+    assert counts == [1, 2]
+
+
 def test_spans_and_log_records_arrive(server):
     config = grpc_config(server.endpoint, logs_exporter="otlp", otlp_headers={"x-tenant": "a"})
     with obskit.init(service_name="orders", config=config) as obs:

@@ -96,6 +96,7 @@ ROWS = {
         "contract/test_configured_export.py::test_the_protocol",
         "contract/test_otlp_logs.py::test_the_encoder_of_json_is_used_where_it_is_asked_for",
         "export/test_grpc.py::test_spans_and_log_records_arrive",
+        "export/test_grpc.py::test_metrics_arrive_and_are_pushed_a_last_time",
         "export/test_grpc.py::test_close_keeps_its_deadline_whatever_the_collector_does",
         "export/test_grpc.py::test_a_process_without_the_package_runs_and_says_what_to_install",
         "test_config.py::test_grpc_that_is_not_installed_is_one_warning_and_no_export",

@@ -251,7 +251,7 @@ class Merged:
 def with_losses(reading: Reading) -> list[Family]:
     """The families of a worker: what was queued in it when it ended is lost, and counted by a reason of its own."""
     by_name = {family.name: family for family in reading.families}
-    for item in (semconv.METRIC_SPANS, semconv.METRIC_LOG_LINES, semconv.METRIC_LOG_RECORDS):
+    for item in (semconv.METRIC_SPANS, semconv.METRIC_LOG_LINES, semconv.METRIC_LOG_RECORDS, semconv.METRIC_POINTS):
         parts = [by_name.get(f"{item}_{fate}") for fate in ("produced", "exported", "dropped")]
         if None in parts:
             continue
