@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import log_line, pieces, profiling, report, request_cpu, startup, throughput
+from benchmarks import log_line, pieces, profiling, report, request_cpu, scrape, startup, throughput
 from benchmarks.results import Result
 from benchmarks.sizes import FULL, QUICK, TINY
 
@@ -19,6 +19,7 @@ PARTS = {
     "log": log_line.measure,
     "startup": startup.measure,
     "throughput": throughput.measure,
+    "scrape": scrape.measure,
 }
 #: No figures to compare, but where the time goes: each runs only when asked for, and alone.
 DIRECTIONS = {

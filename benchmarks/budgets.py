@@ -52,4 +52,6 @@ DESIGN = (
     Budget("one log line", "log", "line_us", 5, " µs"),
     Budget("import obskit + init()", "startup", "seconds", 0.35, " s"),
     Budget("memory added by them", "startup", "rss_mb", 30, " MB"),
+    Budget("event-loop lag of a scrape at the cap", "scrape", "lag_ms", 20, " ms"),
+    Budget("the same with eight workers", "scrape", "workers_lag_ms", 20, " ms"),
 )

@@ -14,6 +14,7 @@ class Sizes:
         log_rounds, log_lines: the same for log lines.
         startup_runs: fresh processes for each subject.
         load_rounds, load_seconds: wrk runs for each subject, and their length.
+        scrapes: scrapes for each number of workers.
         pieces_repeats: repetitions of which a micro-timing takes the smallest.
     """
 
@@ -24,6 +25,7 @@ class Sizes:
     startup_runs: int
     load_rounds: int
     load_seconds: int
+    scrapes: int
     pieces_repeats: int
 
 
@@ -35,6 +37,7 @@ FULL = Sizes(
     startup_runs=9,
     load_rounds=5,
     load_seconds=3,
+    scrapes=15,
     pieces_repeats=15,
 )
 QUICK = Sizes(
@@ -45,6 +48,7 @@ QUICK = Sizes(
     startup_runs=2,
     load_rounds=2,
     load_seconds=1,
+    scrapes=5,
     pieces_repeats=5,
 )
 TINY = Sizes(
@@ -55,5 +59,6 @@ TINY = Sizes(
     startup_runs=1,
     load_rounds=1,
     load_seconds=1,
+    scrapes=1,
     pieces_repeats=1,
 )

@@ -99,6 +99,17 @@ def test_startup_measures_fresh_processes_beside_a_control():
     assert table["memory added by them"][2] in {"met", "NOT MET"}
 
 
+def test_scrape_measures_the_loop_with_one_worker_and_with_eight():
+    done = bench("scrape")
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = rows(done.stdout)
+    alone, workers = table["one process alone"], table["one of 8 workers"]
+    assert float(alone[0]) > 0
+    assert float(workers[3]) > 0
+    assert float(workers[4]) >= float(alone[4]) > 1
+    assert table["the same with eight workers"][2] in {"met", "NOT MET"}
+
+
 @pytest.mark.skipif("not __import__('shutil').which('wrk')", reason="wrk is not on PATH")
 def test_throughput_compares_servers_under_load():
     done = bench("throughput")
