@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.results import Result
 from benchmarks.sizes import Sizes
@@ -69,7 +69,7 @@ class _Ticks:
     def __init__(self) -> None:
         self._longest = 0.0
 
-    async def __aenter__(self) -> _Ticks:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._tick())
         return self
 
