@@ -1,9 +1,12 @@
 """prometheus_client's values are written through to cells, and stay what they are to their own process."""
 
+import sys
+import threading
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, values
 
-from obskit.export._values import SharedValue, share, value_key
+from obskit.export._values import SharedValue, adopt, share, value_key
 
 
 class Cells(dict):
@@ -130,3 +133,36 @@ def test_in_a_forked_child_counters_begin_anew_and_gauges_stay(registry, cells):
     hits.inc()
     assert (registry.get_sample_value("hits_total"), registry.get_sample_value("depth")) == (1, 2)
     assert cells.of("hits", "hits_total") == 1
+
+
+@pytest.fixture
+def impatient():
+    """Threads take turns at every opportunity."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_threads_that_exchange_the_same_values_lose_nothing(registry, impatient):
+    cells = Cells()
+    metrics = [Counter(f"hits_{number}", "h", registry=registry) for number in range(300)]
+    for metric in metrics:
+        metric.inc(2)
+    start = threading.Barrier(4)
+
+    def exchange():
+        start.wait()
+        for metric in metrics:
+            adopt(metric)
+            metric.inc()
+
+    restore = share([], cells)
+    threads = [threading.Thread(target=exchange) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [cells.of(metric._name, f"{metric._name}_total") for metric in metrics]
+    assert [metric._value.get() for metric in metrics] == found == [6.0] * 300
+    restore(metrics)

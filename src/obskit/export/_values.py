@@ -190,17 +190,22 @@ def renew_locks(collector: object) -> None:
 def _exchange(collector: object, old: type[Any], new: type[Any]) -> None:
     if not isinstance(collector, (*COUNTING, Gauge)):
         return
-    for child in children(collector):
-        for attribute, suffix in _ATTRIBUTES:
-            value = getattr(child, attribute, None)
-            if type(value) is old:
-                full = suffix if suffix or isinstance(child, Gauge) else "_total"
-                setattr(child, attribute, _converted(value, new, child, full, ()))
-        buckets: Any = getattr(child, "_buckets", ())
-        for index, value in enumerate(buckets):
-            if type(value) is old:
-                bound = _number(child._upper_bounds[index])
-                buckets[index] = _converted(value, new, child, "_bucket", (bound,))
+    with SharedValue._lock:  # one thread at a time: of two that exchange a value, one would lose what it counted
+        for child in children(collector):
+            _exchange_of(child, old, new)
+
+
+def _exchange_of(child: Any, old: type[Any], new: type[Any]) -> None:
+    for attribute, suffix in _ATTRIBUTES:
+        value = getattr(child, attribute, None)
+        if type(value) is old:
+            full = suffix if suffix or isinstance(child, Gauge) else "_total"
+            setattr(child, attribute, _converted(value, new, child, full, ()))
+    buckets: Any = getattr(child, "_buckets", ())
+    for index, value in enumerate(buckets):
+        if type(value) is old:
+            bound = _number(child._upper_bounds[index])
+            buckets[index] = _converted(value, new, child, "_bucket", (bound,))
 
 
 def _converted(value: Any, new: type[Any], child: Any, suffix: str, bound: tuple[str, ...]) -> Any:

@@ -132,12 +132,12 @@ class Workers:
         self._closed = True
         with self._lock:
             member, self._member = self._member, None
+        if member is not None and member.teller is not None:
+            member.teller.stop()  # it would exchange the values again
         if self._restore is not None:
             self._restore(self._collectors())
             self._restore = None
         if member is not None:
-            if member.teller is not None:
-                member.teller.stop()
             member.cells.close()
             member.folder.leave()
 
