@@ -295,3 +295,29 @@ def test_a_forked_child_does_not_keep_the_port(make_admin, loop):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_port_that_is_taken_is_one_warning_and_other_faults_are_contained(
+    make_admin, monkeypatch, caplog, contained_errors
+):
+    monkeypatch.setattr(admin_module, "_RETRY_SECONDS", 0.01)
+    asked = []
+
+    def may_listen():
+        asked.append(True)
+        if len(asked) == 1:
+            raise ValueError("broken")
+        return True
+
+    with socket.create_server(("", 0)) as stranger:
+        admin = Admin(
+            stranger.getsockname()[1], metrics=None, report=healthy, may_listen=may_listen, health_path="/health"
+        )
+        admin.start(None)
+        until(lambda: len(asked) > 4, 5)
+        assert admin.port is None
+    until(lambda: admin.port, 5)
+    admin.stop()
+    assert [record.levelname for record in caplog.records if "admin port" in record.message] == ["WARNING"]
+    assert [component for component, _ in contained_errors] == ["health"]
+    contained_errors.clear()

@@ -122,6 +122,17 @@ def test_two_hundred_generations_leave_no_more_than_one(place, way):
     assert max(sizes[100:]) == max(sizes[:100])
 
 
+def test_what_nobody_has_told_of_yet_counts_once_somebody_does(place):
+    one = worker(hits=1)
+    one.file(ALL).unlink()
+    killed = worker(hits=2)
+    killed.file(ALL).unlink()
+    kill(killed)
+    one.fold()
+    assert shown(one)[3] == 0
+    assert shown(worker())[3] == 3
+
+
 def test_label_sets_of_ended_workers_are_bounded_and_their_sum_is_right(place):
     one = worker(most_series=10)
     for generation in range(5):
@@ -227,3 +238,38 @@ def test_what_a_worker_said_last_may_be_missing_or_torn(place):
     one.file(ALL).write_bytes(b'[["hits", "Hi')
     assert not one.file(OWN).exists()
     assert shown(one)[:2] == (3, 4.5)
+
+
+def test_one_worker_leads_for_life_and_another_takes_over(place):
+    one, two = worker(), worker()
+    assert (one.leads(), two.leads(), one.leads()) == (True, False, True)
+    kill(one)
+    assert two.leads()
+    two.fold()
+    assert "leader" in names(two)
+
+
+def test_keys_too_long_to_be_kept_are_left_out_and_the_rest_is_kept(place):
+    long = "x" * 200_000
+    said = [
+        Family("long", long, "counter", "", "", False, [("long_total", {}, 1.0, 0.0, None)]),
+        Family("c", "C.", "counter", "", "", False, [("c_total", {"a": name}, 1.0, 0.0, None) for name in (long, "b")]),
+        Family("g", "G.", "gauge", "", "", False, [("g", {}, 1.0, 0.0, None)]),
+    ]
+    one = worker()
+    kill(worker(said=said))
+    one.fold()
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in one.merged().metrics()
+        for sample in metric.samples
+    }
+    assert {key: value for key, value in found.items() if key[0] != "hits_total"} == {("c_total", "b"): 1}
+
+
+def test_to_leave_twice_or_without_having_joined_is_nothing(place):
+    one = Folder(GROUP, 100)
+    one.leave()
+    one = worker()
+    one.leave()
+    one.leave()

@@ -6,6 +6,8 @@ import socket
 import textwrap
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cluster import value
@@ -81,7 +83,7 @@ def test_a_place_that_cannot_be_written_leaves_each_worker_to_itself(place, monk
     workers.close()
 
 
-def test_a_name_too_long_for_a_socket_still_counts(place, monkeypatch, caplog):
+def test_a_place_whose_name_is_too_long_for_sockets_leaves_each_worker_to_itself(place, monkeypatch, caplog):
     deep = place / ("d" * 100)
     deep.mkdir()
     monkeypatch.setattr("obskit.export._folder._PLACES", (deep,))
@@ -90,6 +92,9 @@ def test_a_name_too_long_for_a_socket_still_counts(place, monkeypatch, caplog):
     workers = workers_of(registry)
     hits.inc()
     assert "AF_UNIX" in caplog.text
+    assert "hits_total 1.0" in text(workers)
+    assert workers.keep("m", "", (1.0,)) == ([0, 0], [0.0], [None, None])
+    assert [path.name for path in deep.glob("*/*")] == [".lock"]
     workers.close()
 
 
@@ -263,3 +268,99 @@ def test_what_a_service_left_that_was_stopped_goes_with_the_next_start(start_clu
     cluster.wait()
     start_cluster("uvicorn", workers=2).ready()
     until(lambda: not folder.exists(), 5)
+
+
+# -- in this process --------------------------------------------------------------------------------------------------
+
+
+def test_what_a_child_forgets_and_joins_anew(place):
+    other = workers_of(CollectorRegistry())
+    registry = CollectorRegistry()
+    workers = workers_of(registry)
+    hits = Counter("hits", "h", ["a"], registry=registry)
+    hits.labels("b").inc(3)
+    parent, locks = workers._member, (registry._lock, hits._lock)
+    workers._after_fork()  # as the child calls it
+    assert (registry._lock, hits._lock) != locks
+    assert workers._member is None
+    hits.labels("b").inc()
+    assert workers._member.folder.id != parent.folder.id
+    assert 'hits_total{a="b"} 4.0' in text(workers)
+    workers.close()
+    parent.teller.stop()
+    other.close()
+
+
+def test_a_parent_about_to_fork_is_no_worker_and_its_child_is(place, monkeypatch):
+    group = Workers([], explicit="test", service="svc", series_limit=10).group
+    monkeypatch.setattr("obskit.export.multiprocess.find_group", lambda *_: replace(group, forming=True))
+    registry = CollectorRegistry()
+    workers = workers_of(registry)
+    hits = Counter("hits", "h", registry=registry)
+    hits.inc(5)
+    workers.begin()
+    assert (workers._member, workers.leads()) == (None, True)
+    assert "hits_total 5.0" in text(workers)
+    workers._after_fork()
+    workers.begin()
+    hits.inc()
+    assert "hits_total 1.0" in text(workers)
+    workers.close()
+
+
+def test_a_process_that_is_alone_leads_and_one_of_a_group_may(place):
+    alone, one, two = (
+        workers_of(CollectorRegistry(), "none"),
+        workers_of(CollectorRegistry()),
+        workers_of(CollectorRegistry()),
+    )
+    assert [each.leads() for each in (alone, one, two)] == [True, True, False]
+    for each in (alone, one, two):
+        each.tell()
+        each.close()
+
+
+def test_no_room_to_fold_fails_no_scrape(place, monkeypatch, contained_errors):
+    registry = CollectorRegistry()
+    workers = workers_of(registry)
+    Counter("hits", "h", registry=registry).inc()
+
+    def full(_self):
+        raise OSError("no room")
+
+    monkeypatch.setattr("obskit.export._folder.Folder.fold", full)
+    assert "hits_total 1.0" in text(workers)
+    assert [component for component, _ in contained_errors] == ["workers"]
+    contained_errors.clear()
+    workers.close()
+
+
+def test_a_teller_that_fails_goes_on(place, monkeypatch, contained_errors):
+    monkeypatch.setattr(_peers, "_INTERVAL_SECONDS", 0.01)
+    told = []
+
+    def tell(asked):
+        told.append(asked)
+        if len(told) == 1:
+            raise ValueError("broken")
+
+    teller = _peers.Teller(place / "t.sock", tell)
+    until(lambda: len(told) > 3, 5)
+    _peers.ask([place / "t.sock"])
+    assert True in told
+    teller.stop()
+    assert [component for component, _ in contained_errors] == ["workers"]
+    contained_errors.clear()
+
+
+def test_joined_and_left_many_times_leaves_nothing(place):
+    registry = CollectorRegistry()
+    hits = Counter("hits", "h", registry=registry)
+    before = len([*Path("/proc/self/fd").iterdir()])
+    for _ in range(100):
+        workers = workers_of(registry)
+        hits.inc()
+        workers.close()
+    assert registry.get_sample_value("hits_total") == 100
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before + 1
+    assert [path.name for path in place.glob("*/*")] == [".lock"]

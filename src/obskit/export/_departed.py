@@ -23,6 +23,8 @@ def write_departed(file: CellFile, merged: Merged, folded: Sequence[str], most_s
     for worker in folded:  # first, where readers look for them
         file.append(FOLDED, worker.encode())
     _write_histograms(file, merged, most_series)
+    for key, value in list(merged.unknown.items())[:_MOST_VALUES]:
+        file.append(VALUE, key, 8).cast("d")[0] = value
     for family in merged.families.values():
         if not family.adds_up:
             continue

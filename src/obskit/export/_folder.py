@@ -38,8 +38,8 @@ _POLL_SECONDS = 0.01
 _ABANDONED_SECONDS = 3600.0
 #: Ids that ``departed`` remembers, for readers that saw the files before they went.
 _REMEMBERED = 256
-#: Where folders may be, if not in the usual places; tests set it.
-_PLACES: tuple[Path, ...] = ()
+#: Where folders may be. The temporary directory comes last: its name may be too long for sockets in it.
+_PLACES = (Path("/dev/shm"), Path("/tmp"), Path(tempfile.gettempdir()))  # noqa: S108  (what is made there is 0700)
 
 
 class Folder:
@@ -245,7 +245,7 @@ def _is_over(folder: Path) -> bool:
 def _base() -> Path:
     """The folder of all groups of this user: in memory, if there is such a place."""
     trouble = []
-    for place in _PLACES or (Path("/dev/shm"), Path(tempfile.gettempdir())):  # noqa: S108  (a folder of its own, 0700)
+    for place in _PLACES:
         folder = place / f"obskit-{os.getuid()}"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -182,6 +182,8 @@ class Merged:
 
     def __init__(self, readings: Iterable[Reading], known: Iterable[Family] = ()) -> None:
         self.families: dict[str, MergedFamily] = {}
+        #: Values in cells of metrics that no worker has told of, by their keys: not yet, or of a registry not shown.
+        self.unknown: dict[bytes, float] = {}
         #: What is shown besides, added up by somebody else.
         self.others: Iterable[Metric] = ()
         self._histograms: dict[bytes, MergedHistogram] = {}
@@ -241,11 +243,12 @@ class Merged:
         for key, value in values.items():
             metric, name, names, label_values = orjson.loads(key)
             family = self.families.get(metric)
-            if family is None or not family.adds_up:  # of a registry that is not shown
-                continue
-            where = family.cells if stored else family.values
-            labels = name, tuple(zip(names, label_values, strict=True))
-            where[labels] = where.get(labels, 0.0) + value
+            if family is None:
+                self.unknown[key] = value
+            elif family.adds_up:
+                where = family.cells if stored else family.values
+                labels = name, tuple(zip(names, label_values, strict=True))
+                where[labels] = where.get(labels, 0.0) + value
 
 
 def with_losses(reading: Reading) -> list[Family]:

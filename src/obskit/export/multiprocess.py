@@ -150,16 +150,27 @@ class Workers:
         with self._lock:
             if self._member is None:
                 try:
-                    folder = Folder(self.group, self._most_series)
-                    self._member = _Member(folder, folder.join(), {})
-                    SharedValue.join()
-                    self._member.teller = Teller(folder.file(_folder.SOCKET), self._write_down)
+                    self._become_member(self.group)
                 except OSError as error:
                     self._unable = True
                     logging.getLogger("obskit").warning(
-                        "the workers cannot share their metrics, each shows its own or less: %s", error
+                        "the workers cannot share their metrics, so each shows its own: %s", error
                     )
             return self._member
+
+    def _become_member(self, group: Group) -> None:
+        folder = Folder(group, self._most_series)
+        cells = folder.join()
+        # From here on there are cells to be had, and what is made now asks for them.
+        self._member = _Member(folder, cells, {})
+        try:
+            self._member.teller = Teller(folder.file(_folder.SOCKET), self._write_down)
+        except OSError:
+            self._member = None
+            cells.close()
+            folder.leave()
+            raise
+        SharedValue.join()
 
     def _share(self) -> None:
         if not has_its_own_files():
