@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import logging
 import sys
@@ -28,6 +29,8 @@ TITLES = {
 }
 #: What is written before the writer is waited for: less than any bounded buffer holds.
 LINES_A_FLUSH = 500
+#: So many that none repeats often enough in a second for obskit to leave it out.
+EVENTS = itertools.cycle([f"item {number} read" for number in range(1000)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def _obskit() -> _Logging:
     log = obskit.get_logger("shop.items")
     handle = obskit.init(service_name=SERVICE_NAME)
     return _Logging(
-        lambda: log.info("item read", item_id=42, tier="gold", cached=True),
+        lambda: log.info(next(EVENTS), item_id=42, tier="gold", cached=True),
         obskit.operation("lines"),
         lambda: handle.flush(FLUSH_SECONDS),
         lambda: counts_of(generate_latest(handle.registry).decode(), "obskit_log_lines"),
@@ -63,7 +66,7 @@ def _obskit() -> _Logging:
 
 def _structlog() -> _Logging:
     log = structlog_logger()
-    return _Logging(lambda: log.info("item read", item_id=42, tier="gold", cached=True), _span())
+    return _Logging(lambda: log.info(next(EVENTS), item_id=42, tier="gold", cached=True), _span())
 
 
 class _JSONFormatter(logging.Formatter):
@@ -88,7 +91,7 @@ def _stdlib() -> _Logging:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     log = logging.getLogger("shop.items")
     return _Logging(
-        lambda: log.info("item read", extra={"fields": {"item_id": 42, "tier": "gold", "cached": True}}), _span()
+        lambda: log.info(next(EVENTS), extra={"fields": {"item_id": 42, "tier": "gold", "cached": True}}), _span()
     )
 
 

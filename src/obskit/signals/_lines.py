@@ -83,10 +83,12 @@ class Lines:
         "_redact_text",
         "_repeats",
         "_second",
+        "_too_many",
         "exceptions",
         "records",
         "render",
         "resource",
+        "tick",
         "write",
     )
 
@@ -106,7 +108,9 @@ class Lines:
         self.records = records
         self._redact = redactor.__call__  # bound once: it runs for every field
         self._redact_text = redactor.text
-        self._repeats = Repeats(left_out)
+        self._repeats = Repeats(left_out, self.say_suppressed)
+        self._too_many = self._repeats.too_many
+        self.tick = self._repeats.tick
         self._second: tuple[int | None, str] = (None, "")
         self._collisions: set[str] = set()
         self._plain: set[Any] = set()
@@ -128,7 +132,7 @@ class Lines:
         message: Any,
         fields: Mapping[Any, Any],
         exc_info: Any = None,
-        template: Any = None,
+        template: str = "",
     ) -> None:
         """Write the line of one log call.
 
@@ -143,11 +147,8 @@ class Lines:
         """
         if type(message) is not str or len(message) > MAX_LINE:
             message = text_of(message)[:MAX_LINE]
-        ids, repeats = trace_fields(), self._repeats
-        if repeats.suppressed:
-            self.say_suppressed(ns)
-        text = template if type(template) is str else message
-        if repeats.too_many(ns, level, logger, text, ids.get(semconv.TRACE_ID), exc_info):
+        ids = trace_fields()
+        if self._too_many(ns, level, logger, template or message, ids, exc_info):
             return
         line: dict[str, Any] = {
             semconv.TIMESTAMP: self.timestamp(ns),
@@ -174,13 +175,7 @@ class Lines:
         self.write(self.render(line))
 
     def say_suppressed(self, ns: int | None = None) -> None:
-        """Write how many lines of each kind were left out.
-
-        Args:
-            ns: only if the second in which they were is over by then; None: in any case.
-        """
-        if ns is not None and not self._repeats.due(ns):
-            return
+        """Write how many lines of each kind were left out until `ns`, or until now."""
         for (logger, level, text, _), count in self._repeats.take().items():
             now = time.time_ns() if ns is None else ns
             like = f" like {text!r}" if isinstance(text, str) else ""

@@ -59,6 +59,7 @@ class LineHandler(logging.Handler):
         error = _servers.raised(record)
         if error and is_reported(error, beforehand=self.access_gives_way):
             return
+        template = record.msg if type(record.msg) is str else ""
         message = interpolated(record.msg, record.args)
         if error and not record.exc_info:
             message = _servers.without_stacktrace(message)
@@ -71,7 +72,7 @@ class LineHandler(logging.Handler):
         if record.stack_info:
             fields[semconv.CODE_STACKTRACE] = record.stack_info
         level = LEVELS.get(record.levelno) or text_of(record.levelname).lower()
-        self._lines.log(int(record.created * 1e9), level, name, message, fields, record.exc_info or error, record.msg)
+        self._lines.log(int(record.created * 1e9), level, name, message, fields, record.exc_info or error, template)
 
 
 def interpolated(message: Any, args: Any) -> str:

@@ -125,7 +125,7 @@ def write_to(lines: Lines, show: Callable[[Mapping[str, Any], list[Operation]], 
 
     def emit(op: Operation, level: str, message: str) -> None:
         end_ns = op.start_ns + op.duration_ns
-        lines.say_suppressed(end_ns)
+        lines.tick(end_ns)
         line: dict[str, Any] = {
             semconv.TIMESTAMP: lines.timestamp(end_ns),
             semconv.LEVEL: level,
