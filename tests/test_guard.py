@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from obskit import _guard
-from obskit._tally import Tally
+from obskit._tally import REPEATED, SAMPLED_OUT, Tally
 from obskit.exceptions import ConfigError, ObskitError
 from obskit.testing import capture
 
@@ -76,6 +76,14 @@ def test_what_was_produced_is_exported_dropped_or_queued():
     tally.produced, tally.exported = 10, 4
     tally.dropped["late"] = 5
     assert tally.queued == 1
+
+
+def test_what_is_left_out_on_purpose_is_not_lost():
+    tally = Tally(("late", SAMPLED_OUT, REPEATED))
+    tally.produced = 9
+    tally.dropped.update({"late": 2, SAMPLED_OUT: 3, REPEATED: 4})
+    assert (tally.queued, tally.lost) == (0, 2)
+    assert Tally(("late",)).lost == 0
 
 
 def test_the_exceptions_name_every_problem():

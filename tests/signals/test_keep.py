@@ -11,11 +11,12 @@ import weakref
 from contextlib import contextmanager, suppress
 
 import pytest
+from fastapi import FastAPI
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util._once import Once
 from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
@@ -55,8 +56,12 @@ def lines(captured):
     return [line for line in captured.lines if line["logger"] == "obskit.request"]
 
 
+def queue(captured):
+    return captured.obs._outlets._exports[0]
+
+
 def tally(captured):
-    return captured.obs._outlets._exports[0].tally
+    return queue(captured).tally
 
 
 # -- rules --------------------------------------------------------------------------------------------------------
@@ -333,7 +338,7 @@ def test_sampled_lines_without_a_keep_rate_are_errors_slow_ones_and_traces_that_
             "slow ok": None,
             "bad error": None,
         }
-        assert type(captured.obs._outlets._exports[0]).__name__ == "SpanQueue"
+        assert type(queue(captured)).__name__ == "SpanQueue"
 
 
 def test_lines_of_the_users_own_stay():
@@ -468,7 +473,7 @@ def test_where_all_room_is_taken_the_oldest_root_gives_way():
             for _ in range(9):
                 with obskit.operation("below", parent=root.context):
                     pass
-        spans = captured.obs._outlets._exports[0]
+        spans = queue(captured)
         assert (spans._held, len(spans._holding), tally(captured).dropped["held_full"]) == (36, 4, 18)
         for root in roots:
             root.finish(exception=ValueError("no"))
@@ -554,7 +559,7 @@ def test_a_forked_child_holds_nothing_of_its_parents():
         if not child:
             os.write(
                 write,
-                f"{captured.obs._outlets._exports[0]._held} {len(captured.obs._outlets._exports[0]._holding)}".encode(),
+                f"{queue(captured)._held} {len(queue(captured)._holding)}".encode(),
             )
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
@@ -606,6 +611,24 @@ def test_what_a_rule_keeps_keeps_the_root_above_it():
             with obskit.operation("gold"):
                 obskit.annotate({"user.tier": "gold"})
         assert names(captured) == ["gold", "outer", "served", "theirs"]
+
+
+def test_what_is_served_or_consumed_below_another_stands_for_itself():
+    tracer = trace.get_tracer("theirs")
+    with keeping("errors") as captured:
+        with suppress(ValueError), obskit.operation("root", parent=caller(OUT)):
+            for kind in (SpanKind.SERVER, SpanKind.CONSUMER, SpanKind.INTERNAL):
+                tracer.start_span(kind.name, kind=kind).end()
+            with obskit.operation("consumed", kind="consumer"):
+                pass
+            raise ValueError("no")
+        assert names(captured) == ["INTERNAL", "root"]
+    with keeping("errors") as captured:
+        with suppress(ValueError), obskit.operation("root", parent=caller(OUT)) as root:
+            raise ValueError("no")
+        with obskit.operation("late", kind="consumer", parent=trace.set_span_in_context(root.span)):
+            pass
+        assert names(captured) == ["root"]
 
 
 @contextmanager
@@ -662,9 +685,10 @@ def test_without_a_trace_every_line_is_kept():
 
 def test_a_span_whose_start_cannot_be_followed_is_not_lost(contained_errors):
     with keeping("errors") as captured:
-        captured.obs._outlets._exports[0].on_start(object())
-        with obskit.operation("job", parent=caller(IN)):
-            pass
+        queue(captured).on_start(object())
+        for name, context in (("unknown", trace.SpanContext(OUT, 7, False, trace.TraceFlags(1))), ("no context", None)):
+            queue(captured).on_end(ReadableSpan(name, context))
+        assert names(captured) == ["unknown"]
     assert [component for component, _ in contained_errors] == ["spans"]
     contained_errors.clear()
 
@@ -732,3 +756,74 @@ def test_how_slow_a_request_is(path, keep, kept):
 
 def test_the_share_of_nothing_is_above_all_randomness():
     assert threshold_of(0.0) > IN & ((1 << 56) - 1)
+
+
+@pytest.mark.parametrize("server_spans", ["obskit", "contrib", "native"])
+def test_whoever_makes_the_server_span(server_spans):
+    """An adopted span ends after the decision, and goes its way, as do the spans that its maker makes below it."""
+    app = FastAPI()
+
+    @app.get("/work/{what}")
+    async def work(what: str) -> str:
+        with obskit.operation("below"):
+            if what == "bad":
+                raise ValueError("no")
+        return what
+
+    with capture(app, config=Config(keep=("errors",), keep_rate=0.5, server_spans=server_spans)) as captured:
+        client = TestClient(app, raise_server_exceptions=False)
+        for what, trace_id in (("in", IN), ("out", OUT), ("bad", OUT + 1)):
+            client.get(f"/work/{what}", headers={"traceparent": f"00-{trace_id:032x}-00f067aa0ba902b7-01"})
+        kept = {}
+        for span in captured.spans:
+            kept.setdefault(span.context.trace_id, set()).add((span.name, span.attributes.get("sample_rate")))
+        assert set(kept) == {IN, OUT + 1}
+        assert {("GET /work/{what}", 2.0), ("below", 2.0)} <= kept[IN]
+        assert {("GET /work/{what}", None), ("below", None)} <= kept[OUT + 1]
+        assert {rate for _, rate in kept[IN]} == {2.0}
+        assert {rate for _, rate in kept[OUT + 1]} == {None}
+        assert {line["trace_id"]: line.get("sample_rate") for line in lines(captured)} == {
+            f"{IN:032x}": 2.0,
+            f"{OUT + 1:032x}": None,
+        }
+        assert tally(captured).queued == 0
+
+
+def test_processors_of_the_users_own_see_all_spans():
+    seen = []
+
+    class Reading(SpanProcessor):
+        def on_end(self, span):
+            seen.append(span.name)
+
+    with keeping("errors", rate=0.5) as captured:
+        trace.get_tracer_provider().add_span_processor(Reading())
+        for parent in (IN, OUT):
+            with (
+                obskit.operation("job", parent=caller(parent)),
+                trace.get_tracer("theirs").start_as_current_span("theirs"),
+                obskit.operation("below"),
+            ):
+                pass
+        assert seen == ["below", "theirs", "job"] * 2
+        assert names(captured) == ["below", "job", "theirs"]
+        with suppress(ValueError), obskit.operation("bad", parent=caller(OUT)):
+            raise ValueError("no")
+        assert names(captured) == ["bad", "below", "job", "theirs"]
+        assert captured.span("job").name == "job"
+        assert captured.span("job").context.trace_state["ot"] == "th:8"
+
+
+def test_spans_that_nobody_sampled_are_not_held():
+    with keeping(rate=0.5) as captured:
+        trace.get_tracer("theirs").start_span("theirs", context=caller(IN, "00")).end()
+        with obskit.operation("job", parent=caller(IN, "00")), obskit.operation("below"):
+            pass
+        assert (tally(captured).produced, queue(captured)._held, exemplars(captured)) == (0, 0, set())
+
+
+def test_disabled_keeps_every_line():
+    with keeping(enabled=False) as captured:
+        with obskit.operation("job"):
+            pass
+        assert len(lines(captured)) == 1

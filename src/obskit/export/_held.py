@@ -52,8 +52,6 @@ class HeldSpans(SpanQueue):
         """Let a span share its parent's hold, or have one of its own."""
         try:
             context: Any = span.context
-            if hold_of(context) is not None:
-                return
             hold = above = None if span.parent is None else hold_of(span.parent)
             if hold is None or span.kind in ALONE:
                 hold = Hold(context.span_id, above, by_operation=False)
