@@ -17,6 +17,7 @@ BODY = b"x" * 10
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body after its head would wait for the client's delayed acknowledgement
     statuses = {"/missing": 404, "/broken": 503}  # noqa: RUF012
 
     def do_GET(self):

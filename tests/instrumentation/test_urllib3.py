@@ -373,7 +373,7 @@ async def test_calls_of_many_threads_are_apart(url, captured):
     assert [captured.line(f"job {n} ok")["http.client.count"] for n in range(8)] == [10] * 8
 
 
-async def test_nothing_is_left_of_a_thousand_calls(url):
+async def test_nothing_is_left_of_many_calls(url):
     """Of what is observed nothing stays alive: neither operations nor answers."""
     import gc
 
