@@ -48,6 +48,13 @@ async def test_the_total_timeout_is_an_error_wherever_it_strikes(url, captured):
     assert attribute(captured, "error.type") == ["TimeoutError"] * 4
 
 
+async def test_a_body_that_breaks_off_while_it_is_read_in_parts(url, captured):
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await in_parts(session.get(f"{url}/cut"))
+    assert attribute(captured, "error.type") == ["aiohttp.client_exceptions.ClientPayloadError"]
+
+
 async def test_an_application_that_leaves_the_body_by_an_error_of_its_own_is_no_failed_call(url, captured):
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ZeroDivisionError):

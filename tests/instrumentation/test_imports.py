@@ -4,12 +4,17 @@ import importlib
 import sys
 import threading
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
-from obskit import _guard, testing
+from obskit import _guard
+from obskit._pipeline import Pipeline
 from obskit.instrumentation import _clients
+from obskit.instrumentation._clients import Clients
 from obskit.instrumentation._imports import ImportWatch
+from obskit.instrumentation._outbound import TooOldError
+from obskit.instrumentation._outgoing import Outgoing
 
 
 @pytest.fixture
@@ -150,50 +155,57 @@ def test_a_loader_that_cannot_be_listened_to_loads_all_the_same(folder, watch, t
 # -- the clients that are wanted ---------------------------------------------------------------------------------------
 
 
-def test_a_library_comes_while_obskit_is_wired(folder, monkeypatch):
-    (folder / "obskit_late.py").write_text("")
-    made = []
-
-    class Late:
-        observed = staticmethod(lambda: True)
-
-        @staticmethod
-        def instrument(outbound):
-            made.append(outbound.library)
-            return lambda: made.append("restored")
-
-    monkeypatch.setitem(_clients._CONTRIB, "obskit_late", "opentelemetry.instrumentation.late")
-    monkeypatch.setattr(_clients, "SUPPORTED", ("obskit_late",))
-    monkeypatch.setitem(sys.modules, "obskit.instrumentation.obskit_late", Late)
-    with testing.capture() as captured:
-        assert captured.obs._clients.installed == []
-        import obskit_late  # noqa: F401
-
-        assert made == captured.obs._clients.installed == ["obskit_late"]
-    assert made == ["obskit_late", "restored"]
-
-
-@pytest.mark.parametrize("fault", [_clients.TooOldError("it has no seam"), AttributeError("gone")], ids=["old", "new"])
-def test_a_library_that_cannot_be_observed_is_said_once(folder, monkeypatch, fault, contained_errors):
+@pytest.fixture
+def odd(folder, monkeypatch):
+    """A library that obskit supports, and nobody has imported; what instruments it is the test's to say."""
     (folder / "obskit_odd.py").write_text("")
-
-    class Odd:
-        @staticmethod
-        def instrument(outbound):
-            raise fault
-
     monkeypatch.setitem(_clients._CONTRIB, "obskit_odd", "opentelemetry.instrumentation.odd")
     monkeypatch.setattr(_clients, "SUPPORTED", ("obskit_odd",))
-    monkeypatch.setitem(sys.modules, "obskit.instrumentation.obskit_odd", Odd)
-    before = _guard.errors["obskit_odd"]
-    with testing.capture() as captured:
-        import obskit_odd  # noqa: F401
+    instrumentation = SimpleNamespace(observed=lambda: True)
+    monkeypatch.setitem(sys.modules, "obskit.instrumentation.obskit_odd", instrumentation)
+    return instrumentation
 
-        captured.obs._clients.look()
-        said = [line["message"] for line in captured.lines if "odd" in line["message"]]
-    if isinstance(fault, AttributeError):
-        assert _guard.errors["obskit_odd"] == before + 1
-        contained_errors.clear()
-    else:
-        assert said == ["calls by obskit_odd are not observed: it has no seam"]
+
+@pytest.fixture
+def clients(odd):
+    clients = Clients(Pipeline(), None, Outgoing((), ()))
+    clients.install()
+    yield clients
+    clients.restore()
+
+
+def test_a_library_comes_while_obskit_is_wired(odd, clients):
+    made = []
+
+    def instrument(outbound):
+        made.append(outbound.library)
+        return lambda: made.append("restored")
+
+    odd.instrument = instrument
+    assert clients.installed == []
+    import obskit_odd  # noqa: F401
+
+    clients.look()
+    assert made == clients.installed == ["obskit_odd"]
+    clients.restore()
+    assert made == ["obskit_odd", "restored"]
+
+
+FAULTS = {"too old": (TooOldError("it has no seam"), 0), "too new": (AttributeError("gone"), 1)}
+
+
+@pytest.mark.parametrize(("fault", "contained"), FAULTS.values(), ids=FAULTS)
+def test_a_library_that_cannot_be_observed_is_said_once(fault, contained, odd, clients, contained_errors, caplog):
+    def instrument(outbound):
+        raise fault
+
+    odd.instrument = instrument
+    import obskit_odd  # noqa: F401
+
+    clients.look()
+    assert clients.installed == []
+    assert [component for component, _ in contained_errors] == ["obskit_odd"] * contained
+    said = [record.getMessage() for record in caplog.records if "not observed" in record.getMessage()]
+    assert said == ["calls by obskit_odd are not observed: it has no seam"] * (not contained)
+    contained_errors.clear()
     del _guard.errors["obskit_odd"]

@@ -171,7 +171,3 @@ class _ObservedResponse(aiohttp.ClientResponse):
         if error is not None and type(error) in _FROM_OUTSIDE and not self.content.is_eof():
             fail(self._obskit_ending.op, error)
         await super().__aexit__(exc_type, error, traceback)
-
-    def __del__(self, *args: Any) -> None:
-        self._obskit_ending.end()
-        super().__del__(*args)
