@@ -46,7 +46,7 @@ from obskit.redaction import Redactor
 from obskit.signals import _provider
 from obskit.signals._adopt import LogPipeline, install_logs
 from obskit.signals._internals import EventLoopLag, Internals, register_process_metrics
-from obskit.signals._meters import Meters, make_live
+from obskit.signals._meters import Meters, make_live, pushed, scraped
 from obskit.signals._otel_metrics import OtelMetrics
 from obskit.signals._processors import Processors
 from obskit.signals._profiles import encoder
@@ -116,8 +116,7 @@ def _wired(  # noqa: PLR0913  (see wire)
     )
     undo.callback(workers.close)
     metrics = _metrics(config, registry, workers)
-    meters = Meters(config, resource)
-    push = None if by_file else metrics_push(config, resource, (registry, REGISTRY), meters.pushed)
+    push = None if by_file else metrics_push(config, resource, (registry, REGISTRY), pushed)
     outlets.add(push)
     clients = Clients(pipeline, config.clients, Outgoing(config.propagators, config.propagate_to))
     databases = Databases(pipeline, config.clients)
@@ -130,8 +129,8 @@ def _wired(  # noqa: PLR0913  (see wire)
         pipeline.signals = (traces, *_keep(config, keeping, spans), metrics, *pipeline.signals)
         _propagate(config, undo)
         if config.metrics_exporter != ("none",) and not by_file:
-            OtelMetrics(meters.scraped, registry)
-            make_live(meters, undo)
+            OtelMetrics(scraped, registry)
+            make_live(Meters(config, resource), undo)
         clients.install()
         undo.callback(clients.restore)
         databases.install()
@@ -148,7 +147,7 @@ def _wired(  # noqa: PLR0913  (see wire)
         pipeline=pipeline,
         clients=clients,
         logs=logs,
-        loop_monitor=LoopMonitor(EventLoopLag(registry, workers.keep).observe),
+        loop_monitor=LoopMonitor(EventLoopLag(registry, workers.keep, exponential=_exponential(config)).observe),
         outlets=outlets,
         workers=workers,
         admin=None if config.admin_port is None else _admin(config.admin_port, config, endpoints, workers, undo),
@@ -221,8 +220,13 @@ def _metrics(config: Config, registry: CollectorRegistry, workers: Workers) -> M
         series_limit=config.series_limit,
         buckets=config.duration_buckets,
         keep=workers.keep,
-        exponential=bool(config.pushes("metrics")) and config.metric_histograms.startswith("base2"),
+        exponential=_exponential(config),
     )
+
+
+def _exponential(config: Config) -> bool:
+    """Whether histograms need exponential buckets: only a push shows them."""
+    return bool(config.pushes("metrics")) and config.metric_histograms == "base2_exponential_bucket_histogram"
 
 
 def _target(resource: Resource, config: Config, workers: Workers) -> Mapping[str, Any]:

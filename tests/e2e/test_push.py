@@ -117,7 +117,7 @@ def test_exponential_histograms_are_pushed_and_explicit_ones_scraped(start_servi
     scraped = shown(service.scrape())
     pushed = pushed_after(collector, time.monotonic())
     kinds = {metric.name: metric.WhichOneof("data") for metric, _, _ in pushed}
-    for name in ("http.server.request.duration", "obskit.operation_duration", "lib.work"):
+    for name in ("http.server.request.duration", "obskit.operation_duration", "obskit.event_loop_lag", "lib.work"):
         assert kinds[name] == "exponential_histogram"
     assert kinds["wait_seconds"] == "histogram"  # prometheus_client keeps no other buckets
     series = series_of(pushed)

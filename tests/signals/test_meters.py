@@ -147,9 +147,19 @@ def test_fastapi_with_a_meter_provider_set_counts_each_request_once():
     assert body.count("# TYPE http_server_active_requests ") == 1
 
 
-def test_a_wrong_name_is_the_callers_to_hear_of():
-    with wired(), pytest.raises(Exception, match="name"):
-        metrics.get_meter("lib").create_counter("no name at all")
+@pytest.mark.parametrize(("name", "unit"), [("no name at all", ""), ("", ""), ("lib.calls", "u" * 64)])
+def test_a_wrong_name_is_said_and_measures_nothing(name, unit, caplog):
+    with wired() as obs:
+        meter = metrics.get_meter("lib")
+        meter.create_counter(name, unit).add(1)
+        meter.create_up_down_counter(name, unit).add(1)
+        meter.create_histogram(name, unit).record(1)
+        meter.create_gauge(name, unit).set(1)
+        meter.create_observable_gauge(name, [lambda _: [metrics.Observation(1)]], unit)
+        assert scraped(obs) == {}
+    said = [record.getMessage() for record in caplog.records if "measures nothing" in record.getMessage()]
+    assert len(said) == 5
+    assert repr(name) in said[0]
 
 
 def test_a_callback_that_fails_costs_its_metric_only():
@@ -218,8 +228,10 @@ def test_the_sdk_is_not_imported_until_somebody_measures():
         import obskit
         from opentelemetry import metrics
         with obskit.init():
+            counter = metrics.get_meter("lib").create_counter("lib.calls")
+            metrics.get_meter("lib").create_observable_gauge("lib.level", [lambda _: []])
             before = "opentelemetry.sdk.metrics" in sys.modules
-            metrics.get_meter("lib").create_counter("lib.calls").add(1)
+            counter.add(1)
             print(json.dumps([before, "opentelemetry.sdk.metrics" in sys.modules]))
         """,
         OBSKIT_LOGS="off",

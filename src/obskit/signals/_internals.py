@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from obskit import _guard, semconv
 from obskit._tally import Tally
+from obskit.signals._exponential import ExponentialSeries
 from obskit.signals._families import Histogram, HistogramSeries, Keep, in_lists
 from obskit.signals.cardinality import CappedSeries
 
@@ -53,11 +54,13 @@ class EventLoopLag:
     Args:
         registry: where it shows.
         keep: says where its numbers are kept.
+        exponential: whether it keeps exponential buckets as well, for what pushes them.
     """
 
-    def __init__(self, registry: CollectorRegistry, keep: Keep = in_lists) -> None:
+    def __init__(self, registry: CollectorRegistry, keep: Keep = in_lists, *, exponential: bool = False) -> None:
         name = semconv.METRIC_EVENT_LOOP_LAG
-        make = partial(HistogramSeries, bounds=_LAG_BUCKETS, metric=name, keep=keep)
+        series = ExponentialSeries if exponential else HistogramSeries
+        make = partial(series, bounds=_LAG_BUCKETS, metric=name, keep=keep)
         self._series = CappedSeries(name, (), 1, make)
         Histogram(self._series, "How late the event loop ran what was due.", _LAG_BUCKETS, registry)
         self._series[()]  # shows from the start

@@ -1,6 +1,7 @@
 """The process's meter provider: OpenTelemetry lets it be set once, so what is set delegates to what is live.
 
-The SDK's metrics are imported when the first instrument is made, and not before: most processes have none.
+The SDK's metrics are imported when somebody measures for the first time, and not before: instrumentations make
+instruments at once, and most are never used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
@@ -85,13 +86,10 @@ class Meters:
                 self._sdk = module.SdkMeters(self._config, self._resource)
             return self._sdk
 
-    def scraped(self) -> Sequence[Any]:
-        """The scopes' metrics for ``/metrics``; empty where nobody has made an instrument."""
-        return () if self._sdk is None else self._sdk.scraped()
-
-    def pushed(self) -> Sequence[Any]:
-        """The scopes' metrics for OTLP; empty where nobody has made an instrument."""
-        return () if self._sdk is None else self._sdk.pushed()
+    @property
+    def measured(self) -> bool:
+        """Whether anybody has measured anything."""
+        return self._sdk is not None
 
     def close(self) -> None:
         """Measure no more."""
@@ -114,7 +112,7 @@ class GlobalMeterProvider(metrics.MeterProvider):
         self.live: Meters | None = None
         #: How each observable instrument is made; a library that makes it again replaces it.
         self.observables: dict[tuple[Any, ...], Make] = {}
-        self._observed_for: object = None
+        self._observed: tuple[object, set[Make]] = (None, set())
 
     def get_meter(
         self,
@@ -134,11 +132,22 @@ class GlobalMeterProvider(metrics.MeterProvider):
         if live is None:
             return None
         provider = live.sdk().provider
-        if self._observed_for is not provider:
-            self._observed_for = provider
-            for make in list(self.observables.values()):
-                make(provider)
+        if self._observed[0] is not provider:
+            self._observed = (provider, set())
+        observed = self._observed[1]
+        for make in [each for each in self.observables.values() if each not in observed]:
+            observed.add(make)
+            make(provider)
         return provider
+
+    def read(self, way: Literal["scraped", "pushed"]) -> Sequence[Any]:
+        """The scopes' metrics for one of the two ways out; empty where nobody has measured anything."""
+        live = self.live
+        if live is None or (not self.observables and not live.measured):
+            return ()
+        self.provider()
+        scopes: Sequence[Any] = getattr(live.sdk(), way)()
+        return scopes
 
     def force_flush(self, timeout_millis: float = 30000) -> bool:  # noqa: ARG002  (as the SDK's)
         """Nothing is held back here."""
@@ -155,16 +164,18 @@ class _GlobalMeter(metrics.Meter):
         self._identity = identity
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> metrics.Counter:
-        if name in OWN:
+        if not _measures(name, unit, description):
             return NoOpCounter(name, unit, description)
         return _Counter(self._live("create_counter", name, unit, description), name, unit, description)
 
     def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> metrics.UpDownCounter:
-        if name in OWN:
+        if not _measures(name, unit, description):
             return NoOpUpDownCounter(name, unit, description)
         return _UpDownCounter(self._live("create_up_down_counter", name, unit, description), name, unit, description)
 
     def create_gauge(self, name: str, unit: str = "", description: str = "") -> metrics._Gauge:
+        if not _measures(name, unit, description):
+            return NoOpGauge(name, unit, description)
         return _Gauge(self._live("create_gauge", name, unit, description), name, unit, description)
 
     def create_histogram(
@@ -175,7 +186,7 @@ class _GlobalMeter(metrics.Meter):
         *,
         explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
     ) -> metrics.Histogram:
-        if name in OWN:
+        if not _measures(name, unit, description):
             return NoOpHistogram(name, unit, description)
         bounds = {"explicit_bucket_boundaries_advisory": explicit_bucket_boundaries_advisory}
         return _Histogram(self._live("create_histogram", name, unit, description, **bounds), name, unit, description)
@@ -204,17 +215,13 @@ class _GlobalMeter(metrics.Meter):
 
         return make
 
-    def _live(self, create: str, *given: Any, **more: Any) -> _Live:
-        return _Live(self._provider, self._maker(create, *given, **more))
+    def _live(self, create: str, name: str, unit: str, description: str, **more: Any) -> _Live:
+        return _Live(self._provider, self._maker(create, name, unit, description, **more))
 
-    def _observe(self, create: str, name: str, *given: Any) -> None:
-        if name in OWN:
-            return
-        make = self._maker(create, name, *given)
-        live = self._provider.provider()
-        self._provider.observables[self._identity[:3], create, name] = make
-        if live is not None:
-            make(live)
+    def _observe(self, create: str, name: str, callbacks: Any, unit: str, description: str) -> None:
+        if _measures(name, unit, description):
+            make = self._maker(create, name, callbacks, unit, description)
+            self._provider.observables[self._identity[:3], create, name] = make
 
 
 class _Live:
@@ -224,7 +231,6 @@ class _Live:
         self._provider = provider
         self._make = make
         self._made: tuple[metrics.MeterProvider | None, Any] = (None, None)
-        self._instrument()  # a wrong name is the caller's to hear of, and now
 
     def measure(self, method: str, *given: Any) -> None:
         """Call the instrument's `method`; contained, never raises."""
@@ -280,7 +286,28 @@ class _Gauge(NoOpGauge):
         self._live.measure("set", amount, attributes, context)
 
 
+def _measures(name: str, unit: str, description: str) -> bool:
+    """Whether an instrument may measure: not what obskit measures itself, nor under a name that the API has not."""
+    checked = metrics.Instrument._check_name_unit_description(name, unit, description)  # noqa: SLF001  (the API's rule)
+    if checked["name"] is None or checked["unit"] is None:
+        logging.getLogger("obskit").warning(
+            "the instrument %r (unit %r) measures nothing: that is no name or no unit of OpenTelemetry's", name, unit
+        )
+        return False
+    return name not in OWN
+
+
 _global = GlobalMeterProvider()
+
+
+def scraped() -> Sequence[Any]:
+    """What other libraries have measured, for ``/metrics``."""
+    return _global.read("scraped")
+
+
+def pushed() -> Sequence[Any]:
+    """What other libraries have measured, for OTLP."""
+    return _global.read("pushed")
 
 
 def foreign_meter_provider() -> metrics.MeterProvider | None:
@@ -307,8 +334,6 @@ def make_live(meters: Meters, undo: ExitStack) -> None:
     _global.live = meters
     undo.callback(meters.close)
     undo.callback(setattr, _global, "live", None)
-    if _global.observables:
-        _global.provider()
 
 
 @functools.cache
@@ -318,7 +343,5 @@ def _renew_in_children() -> None:
     def renew() -> None:
         if _global.live is not None:
             _global.live.renew()
-            if _global.observables:
-                _global.provider()
 
     os.register_at_fork(after_in_child=renew)
