@@ -27,7 +27,15 @@ class LogsState(Protocol):
         ...
 
 
-def banner(config: Config, logs: LogsState, *, clients: Sequence[str], console: bool, foreign: Foreign) -> list[str]:
+def banner(  # noqa: PLR0913  (each is something to say)
+    config: Config,
+    logs: LogsState,
+    *,
+    clients: Sequence[str],
+    console: bool,
+    foreign: Foreign,
+    by_file: bool = False,
+) -> list[str]:
     """The lines to say: one, or a block where a terminal shows them.
 
     Args:
@@ -36,8 +44,10 @@ def banner(config: Config, logs: LogsState, *, clients: Sequence[str], console: 
         clients: the outbound libraries that are observed.
         console: whether a terminal shows them.
         foreign: whether spans go through a provider that was there before, and whether it has an exporter itself.
+        by_file: whether a configuration file decides what is pushed.
     """
-    wired = [f"{what} → {where}" for what, where in _wired(config, logs, console=console, foreign=foreign)]
+    pushed = "" if by_file else _pushed_to(config, "metrics"), "" if by_file else _pushed_to(config, "logs")
+    wired = [f"{what} → {where}" for what, where in _wired(config, logs, *pushed, console=console, foreign=foreign)]
     if clients:
         wired.append(f"clients → {' '.join(clients)}")
     off = [f"off: {what} ({why})" for what, why in _off(config, logs, foreign=foreign)]
@@ -47,7 +57,9 @@ def banner(config: Config, logs: LogsState, *, clients: Sequence[str], console: 
     return [" | ".join([head, *wired, *off])]
 
 
-def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) -> Iterator[tuple[str, str]]:
+def _wired(  # noqa: PLR0913  (as above)
+    config: Config, logs: LogsState, metrics_to: str, records_to: str, *, console: bool, foreign: Foreign
+) -> Iterator[tuple[str, str]]:
     if config.enabled:
         where = "" if foreign == "exports" else _pushed_to(config, "traces")
         if foreign != "none":
@@ -56,7 +68,7 @@ def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) 
             yield "traces", where
     if "prometheus" in config.metrics_exporter and config.metrics_path:
         yield "metrics", _admin(config) + config.metrics_path
-    if metrics_to := _pushed_to(config, "metrics"):
+    if metrics_to:
         yield "metrics", metrics_to
     if logs.effective_mode != "off":
         how = "a terminal" if console else "JSON lines on standard output"
@@ -66,7 +78,7 @@ def _wired(config: Config, logs: LogsState, *, console: bool, foreign: Foreign) 
             if logs.effective_mode == "replace"
             else f"your own pipeline, stamped ({logs.reason or 'as configured'})",
         )
-    if records_to := _pushed_to(config, "logs"):
+    if records_to:
         yield "log records", records_to
     if config.enabled and config.keep_rate < 1.0:
         rules = " ".join(config.keep) + " and " if config.keep else ""

@@ -305,5 +305,7 @@ def _say(config: Config, warnings: tuple[str, ...], logs: LogPipeline, clients: 
     log = logging.getLogger("obskit")
     for warning in warnings:
         log.warning("%s", warning)
-    for line in banner(config, logs, clients=clients, console=logs.console, foreign=_provider.foreign()):
+    by_file = bool(os.environ.get(CONFIG_FILE))
+    foreign = _provider.foreign()
+    for line in banner(config, logs, clients=clients, console=logs.console, foreign=foreign, by_file=by_file):
         log.info("%s", line)

@@ -274,3 +274,18 @@ def test_batches_are_as_configured(collector):
             logging.getLogger("shop").warning("line %d", n)
         assert obs.flush(LONG)
     assert [len(request.records) for request in collector.requests] == [2, 2, 1]
+
+
+def test_what_a_configuration_file_decides_is_not_obskits_to_send(collector, environment, tmp_path, capfd):
+    """OTEL_CONFIG_FILE configures providers and exporters: obskit adds none of its own."""
+    (tmp_path / "otel.yaml").write_text("file_format: '1.0'\n")
+    environment.setenv("OTEL_CONFIG_FILE", str(tmp_path / "otel.yaml"))
+    with obskit.init(config=log_config(collector, metrics_exporter=("prometheus", "otlp"))) as obs:
+        logging.getLogger("shop").warning("a line")
+        assert obs.flush(LONG)
+    assert {request.path for request in collector.requests} <= {"/v1/traces"}
+    assert obs.registry.get_sample_value("obskit_log_records_produced_total") == 0
+    assert obs.registry.get_sample_value("obskit_metric_points_produced_total") == 0
+    banner = capfd.readouterr().out.splitlines()[0]
+    assert "log records" not in banner
+    assert "/v1/metrics" not in banner
