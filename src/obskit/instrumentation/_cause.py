@@ -19,24 +19,23 @@ _WRAPPERS = frozenset({"starlette._exception_handler", "litestar.middleware._int
 _GONE = frozenset({"ClientDisconnect", "WebSocketDisconnect", "WebSocketDisconnected", "ConnectionClosed"})
 
 
-def handled_exception(status: int, before: BaseException | None) -> BaseException | None:
+def handled_exception(status: int) -> BaseException | None:
     """The exception that an app is handling while it sends the start of a response, where that is the cause of it.
 
     Frameworks send their error page from within ``except``, and only then let the exception out, if they do.
 
     Args:
         status: the response's. An exception that was raised to say just this adds nothing to it.
-        before: what was being handled when the app was called.
     """
     error = sys.exception()
-    if error is None or error is before or getattr(error, "status_code", None) == status:
+    if error is None or getattr(error, "status_code", None) == status:
         return None
     trace = error.__traceback__
     return None if trace is not None and _answered_below(trace, status) else error
 
 
 def _answered_below(trace: TracebackType, status: int) -> bool:
-    """Whether it was another app that answered: one that a middleware calls while it handles an error of its own.
+    """Whether it was another app that answered: one that is called while an error of the caller's is handled.
 
     Args:
         trace: of the error, from the code that handles it to where it was raised.

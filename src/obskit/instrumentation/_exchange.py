@@ -36,7 +36,6 @@ class Exchange:
 
     __slots__ = (
         "_disconnected",
-        "_handled_before",
         "_receive",
         "_received",
         "_root",
@@ -71,7 +70,6 @@ class Exchange:
         self._received = 0
         self._disconnected = False
         self._trailers = False
-        self._handled_before = sys.exception()
 
     async def receive(self) -> Message:
         """The server's next message to the app."""
@@ -128,7 +126,7 @@ class Exchange:
             if self._client_left():
                 self._status = _UNANSWERED
             elif op.exception is None:
-                op.exception = handled_exception(status, self._handled_before)
+                op.exception = handled_exception(status)
         elif status >= _CLIENT_ERROR:
             error = sys.exception()
             invalid = invalid_fields(error) if error is not None else None
@@ -145,10 +143,10 @@ class Exchange:
         """Whether the client is known to be gone; uvicorn and hypercorn know it before an app asks."""
         if not self._disconnected:
             server = getattr(self._send, "__self__", None)
-            if server is not None:
-                self._disconnected = (
-                    getattr(server, "disconnected", None) is True or getattr(server, "closed", None) is True
-                )
+            left = getattr(server, "disconnected", None)
+            if left is None and server is not None:
+                left = getattr(server, "closed", None)
+            self._disconnected = left is True
         return self._disconnected
 
     def failed(self, error: BaseException) -> None:
@@ -177,20 +175,21 @@ class Exchange:
 
     def finish(self, *, cancelled: bool = False, error_type: str | None = None) -> None:
         """End the operation with what is known now."""
-        op, fields, status = self.op, self.op.fields, self._status
+        op = self.op
         if op.ended:
             return
         name_by_route(op, self._scope, self._routed_by, self._root)
+        fields, status, error = op.fields, self._status, op.exception
         if status > 0:
             fields[semconv.HTTP_RESPONSE_STATUS_CODE] = status
-            if status >= _SERVER_ERROR:
-                error_type = str(status)
+        if status >= _SERVER_ERROR:
+            error_type = str(status)
         if self._received:
             fields[semconv.HTTP_REQUEST_BODY_SIZE] = self._received
         if self._sent >= 0:
             fields[semconv.HTTP_RESPONSE_BODY_SIZE] = self._sent
         op.finish(
-            exception=op.exception,
-            error_type=error_type if op.exception is None else None,
+            exception=error,
+            error_type=error_type if error is None else None,
             cancelled=cancelled or self._client_left(),
         )

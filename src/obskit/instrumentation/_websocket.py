@@ -115,7 +115,7 @@ class Connection:
             self._status = status
             op.fields[semconv.TIME_TO_FIRST_BYTE_MS] = op.elapsed_ms()
         if status >= _SERVER_ERROR and op.exception is None:
-            op.exception = handled_exception(status, self._handled_before)
+            op.exception = handled_exception(status)
 
     def _close(self, code: int) -> None:
         if self._left or self._answered:
