@@ -221,9 +221,9 @@ async def test_nothing_is_left_of_many_calls(url):
             for n in range(200):
                 if n == 100:
                     gc.collect()
-                    before = sum(isinstance(each, Operation) for each in gc.get_objects())
+                    before = sum(type(each) is Operation for each in gc.get_objects())
                 async with session.get(f"{url}/ok") as answer:
                     await answer.read()
             gc.collect()
-            after = sum(isinstance(each, Operation) for each in gc.get_objects())
+            after = sum(type(each) is Operation for each in gc.get_objects())
     assert after == before

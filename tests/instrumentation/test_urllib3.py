@@ -385,9 +385,9 @@ async def test_nothing_is_left_of_many_calls(url):
         for n in range(300):
             if n == 100:
                 gc.collect()
-                before = sum(isinstance(each, Operation) for each in gc.get_objects())
+                before = sum(type(each) is Operation for each in gc.get_objects())
             await client.send(f"{url}/ok", client=made)
         gc.collect()
-        after = sum(isinstance(each, Operation) for each in gc.get_objects())
+        after = sum(type(each) is Operation for each in gc.get_objects())
         made.clear()
     assert after == before
