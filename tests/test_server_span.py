@@ -8,9 +8,11 @@ once. Each goes through every way to observe an app, and serves every kind of re
 
 import itertools
 import json
+import os
 import shutil
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -75,6 +77,7 @@ PROCESSES = [
     *((mode, providers, False) for mode in MODES for providers in PROVIDERS),
     *((mode, "opentelemetry-instrument", True) for mode in MODES),
 ]
+TESTS = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 NOT_SERVERS = "httpx,httpx2,requests,urllib,urllib3,aiohttp-client,sqlite3,sqlalchemy,logging"
 
 
@@ -389,6 +392,55 @@ def test_an_observed_app_mounted_in_one_that_is_not(framework):
     assert (span.kind.name, span.parent.span_id) == ("SERVER", int(PARENT_ID, 16))
     assert span.attributes["url.path"] == "/v1/plain/7"
     assert span.name == f"GET {span.attributes['http.route']}" == "GET /plain/{id}"
+
+
+OUTER = """
+    import json, sys, fastapi, raw_asgi
+    from starlette.applications import Starlette
+    from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
+    from opentelemetry import trace
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware as ContribMiddleware
+    from obskit.testing import capture
+    from test_server_span import TRACEPARENT, make_app, sdk_provider
+
+    provider, exporter = sdk_provider()
+    trace.set_tracer_provider(provider)
+    served = []
+    inner, _ = make_app("{inner}", "nothing", None, served)
+    outer = {{
+        "fastapi": fastapi.FastAPI,
+        "starlette": Starlette,
+        "starlette's": Starlette,
+        "contrib's": Starlette,
+    }}["{outer}"]()
+    if "{outer}" == "starlette's":
+        outer.add_middleware(OpenTelemetryMiddleware)
+    elif "{outer}" == "contrib's":
+        outer.add_middleware(ContribMiddleware, exclude_spans=["send", "receive"])
+    outer.mount("/v1", inner)
+    served.append(outer)
+    seen = {{}}
+    with capture(inner) as captured:
+        for path in ("/v1/plain/7", "/v1/boom", "/v1/calls"):
+            raw_asgi.get(outer, path, {{"traceparent": TRACEPARENT}})
+            spans = exporter.get_finished_spans() + tuple(captured.spans)
+            (line, *_) = [line for line in captured.lines if line.get("url.path") == path]
+            ids = [f"{{s.context.span_id:016x}}" for s in spans if s.kind.name == "SERVER"]
+            seen[path] = [len(ids), line["span_id"] in ids, line["outcome"]]
+            exporter.clear()
+    print(json.dumps(seen))
+"""
+
+
+@pytest.mark.parametrize("outer", ["fastapi", "starlette", "starlette's", "contrib's"])
+@pytest.mark.parametrize("inner", FRAMEWORKS)
+def test_the_span_of_an_app_that_is_not_observed_is_that_of_the_app_mounted_in_it(outer, inner):
+    """The outer app's telemetry cannot stand down: it has begun before the request reaches what obskit observes."""
+    seen = fresh_process.run(OUTER.format(outer=outer, inner=inner), PYTHONPATH=TESTS)
+    # /calls asks the outer app for what it does not have: a request of its own, and INTERNAL to contrib.
+    assert seen["/v1/plain/7"] == [1, True, "ok"]
+    assert seen["/v1/boom"] == [1, True, "error"]
+    assert seen["/v1/calls"] == [2 if outer in ("fastapi", "starlette's") else 1, True, "ok"]
 
 
 def test_two_observed_apps_in_one_process():

@@ -6,6 +6,7 @@ import functools
 import json
 
 import fastapi
+import framework_apps
 import httpx
 import pytest
 from opentelemetry import baggage
@@ -290,6 +291,44 @@ def a_stranger_begins_a_trace_of_its_own(mode, kind):
 
 
 @case()
+def what_is_not_kept_leaves_neither_spans_nor_lines(mode, kind):
+    async def boom(request):
+        with obskit.operation("inner"):
+            raise ValueError
+
+    async def fine(request):
+        with obskit.operation("inner"):
+            return await ok(request)
+
+    app = make(kind, {"/boom": boom, "/fine": fine})
+    with observed(mode, app, keep=("errors",), keep_rate=0.0) as captured:
+        for path in ("/fine", "/boom"):
+            asyncio.run(call(app, path))
+        spans, lines = captured.spans, captured.lines
+    return {
+        "spans": sorted(span.name for span in spans),
+        "lines": [line["message"] for line in lines if "outcome" in line and line["event.name"] != "operation"],
+    }
+
+
+@case(apps=["Litestar", "Quart", "Django", "bare"])
+def an_app_of_any_framework(mode, kind):
+    app = framework_apps.APPS[kind]()
+    in_place = kind != "bare"
+    with observed(mode, app if in_place else None) as captured:
+        served = app if in_place else captured.obs.wrap(app)
+        with contextlib.suppress(framework_apps.ShelfError):
+            for path in ("/items/1", "/boom"):
+                asyncio.run(call(served, path, [{"type": "http.request", "body": b"", "more_body": False}]))
+        spans, warnings = servers(captured), [line for line in captured.lines if line["level"] == "warning"]
+    return {
+        "scopes": sorted({told(span)["scope"] for span in spans}),
+        "names": sorted(span.name for span in spans),
+        "warned": any("server_spans=native" in line["message"] for line in warnings),
+    }
+
+
+@case()
 def probes_and_scrapes_leave_nothing(mode, kind):
     app = make(kind, {"/": ok})
     with observed(mode, app) as captured:
@@ -513,6 +552,11 @@ MAKERS = {
     ("native", "fastapi"): "fastapi",
     ("native", "starlette"): "starlette",
 }
+TEMPLATES = {
+    "Litestar": "GET /items/{item_id}",
+    "Quart": "GET /items/<int:item_id>",
+    "Django": "GET /items/<int:item_id>",
+}
 FAILED = {"status": "ERROR", "events": ["exception"], "error.type": "json.decoder.JSONDecodeError", "outcome": "error"}
 LEFT = {"status": "UNSET", "events": [], "error.type": None, "outcome": "cancelled"}
 FIELDS = (
@@ -593,6 +637,15 @@ EXPECTED = {
         "links": [PARENT_ID],
         "baggage": [{}],
         "the app sees its headers": True,
+    },
+    "what_is_not_kept_leaves_neither_spans_nor_lines": lambda *_: {
+        "spans": ["GET /boom", "inner"],
+        "lines": ["GET /boom 500"],
+    },
+    "an_app_of_any_framework": lambda mode, kind: {
+        "scopes": ["obskit" if mode == "native" else "opentelemetry.instrumentation.asgi"],
+        "names": ["GET", "GET"] if kind == "bare" else ["GET /boom", TEMPLATES[kind]],
+        "warned": mode == "native",
     },
     "probes_and_scrapes_leave_nothing": lambda *_: {"statuses": [200] * 4, "spans": 0, "lines": 0, "series": 0},
     "the_life_of_the_app_is_told_once": lambda *_: {"events": ["up", "down"], "statuses": [200, 200]},

@@ -21,7 +21,7 @@ from obskit._guard import contained
 from obskit.instrumentation._exchange import Exchange
 from obskit.instrumentation._frameworks import instrument
 from obskit.instrumentation._websocket import Connection
-from obskit.instrumentation.asgi import CONNECTIONS, ObservedApp
+from obskit.instrumentation.asgi import CONNECTIONS, MOUNTED_KEY, ObservedApp
 from obskit.instrumentation.function import leave
 
 A = TypeVar("A", bound=ObservedApp)
@@ -115,9 +115,11 @@ class Front(ObservedApp):
             headers, names = scope["headers"], self._inbound.of_the_caller
             scope[_HEADERS] = headers
             scope["headers"] = [header for header in headers if header[0].lower() not in names]
+        context = otel_context.get_current()
         # Producers take a span that is current for this request's: one of a caller in the same process is not.
-        current = otel_context.get_current()
-        token = otel_context.attach(Context({key: current[key] for key in current if key != _SPAN_KEY}))
+        if MOUNTED_KEY not in scope or super()._adopted() is None:
+            context = Context({key: context[key] for key in context if key != _SPAN_KEY})
+        token = otel_context.attach(context)
         try:
             await self.producer(scope, receive, send)
         finally:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from opentelemetry import context as otel_context
+from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
 from obskit import semconv
@@ -26,11 +27,13 @@ from obskit.instrumentation._lifespan import Lifecycle, observe_lifespan
 from obskit.instrumentation._route import routes_exactly
 from obskit.instrumentation._websocket import Connection
 from obskit.instrumentation.function import leave
-from obskit.operation import Operation
+from obskit.operation import Operation, current_operation
 
 # The keys by which FastAPI's and Starlette's own telemetry know that a request is observed already.
 FASTAPI_KEY = "fastapi.telemetry"
 _STARLETTE_KEY = "starlette.opentelemetry"
+#: In the scope of a request to an app that is mounted in another.
+MOUNTED_KEY = "app_root_path"
 CONNECTIONS = frozenset({"http", "websocket"})
 
 
@@ -150,7 +153,7 @@ class ObservedApp:
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange | Connection:
         headers = wanted_headers(scope["headers"], self._inbound.wanted)
         context, remote, links = self._inbound.caller(headers, scope.get("client"))
-        span = self._adopted() if self.adopts else None
+        span = self._adopted() if self.adopts or MOUNTED_KEY in scope else None
         websocket = scope["type"] == "websocket"
         method: str = "GET" if websocket else scope["method"]
         known = method if method in semconv.KNOWN_METHODS else semconv.METHOD_OTHER
@@ -172,7 +175,11 @@ class ObservedApp:
         return Exchange(op, scope, receive, send, self._routed_by, self._trace_header)
 
     def _adopted(self) -> Span | None:
-        """The span that somebody else has made for this request, if :attr:`adopts` says that somebody does."""
+        """The SERVER span of an app that is not observed, and has this one mounted: the request's one."""
+        span = trace.get_current_span()
+        if getattr(span, "kind", None) is not SpanKind.SERVER or span is current_operation().span:
+            return None
+        return span
 
     def _fields(self, scope: Scope, headers: dict[str, list[str]], method: str, known: str) -> dict[str, Value]:
         policy, get = self._pipeline.policy, scope.get
