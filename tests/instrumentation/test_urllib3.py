@@ -148,6 +148,14 @@ def test_the_headers_of_the_application_stay_as_they_are(url, server, captured, 
     ]
 
 
+def test_headers_stay_as_they_are_in_a_tunnel_too(url, server, captured, pools, monkeypatch):
+    monkeypatch.setattr("urllib3.connectionpool.connection_requires_http_tunnel", lambda *_: True)
+    mine = {"x-mine": "1"}
+    pools.request("GET", f"{url}/ok", headers=mine, timeout=5)
+    assert mine == {"x-mine": "1"}
+    assert "traceparent" in server.headers()
+
+
 def test_a_call_through_a_proxy_is_a_call_to_who_is_meant(server, captured):
     with urllib3.ProxyManager(server.url) as proxy:
         assert proxy.request("GET", "http://stock.internal/ok?token=abc", timeout=5).status == 200
@@ -167,6 +175,28 @@ def test_a_proxy_that_is_not_there(closed_port, captured):
     assert attribute(captured, "server.address") == ["stock.internal"] * 2
     assert attribute(captured, "error.type") == ["urllib3.exceptions.ProxyError", "urllib3.exceptions.MaxRetryError"]
     assert attribute(captured, "http.request.resend_count") == [None, 1]
+
+
+def test_a_connection_that_makes_calls_of_its_own(server, captured):
+    """For a token, say: they are calls within the call, whatever they go through."""
+
+    class Asking(urllib3.connection.HTTPConnection):
+        def request(self, *args, **kwargs):
+            with urllib3.PoolManager() as pools:
+                pools.request("GET", f"http://localhost:{server.server_port}/redirect", timeout=5)
+                with pytest.raises(urllib3.exceptions.MaxRetryError):
+                    pools.request("GET", f"http://localhost:{server.server_port}/dropped", timeout=5, retries=1)
+            super().request(*args, **kwargs)
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Asking
+
+    with Pool("127.0.0.1", server.server_port) as pool:
+        assert pool.urlopen("GET", "/ok", timeout=5).status == 200
+    *inner, outer = calls(captured)
+    assert {span.parent.span_id for span in inner} == {outer.context.span_id}
+    assert attribute(captured, "http.response.status_code") == [302, 200, None, None, 200]
+    assert attribute(captured, "http.request.resend_count") == [None, 1, None, 1, None]
 
 
 def test_a_pool_without_a_connection_to_spare(url, server, captured):

@@ -28,7 +28,7 @@ from obskit.operation import Operation
 
 #: The call of requests that is under way.
 call: ContextVar[Call | None] = ContextVar("obskit-requests-call", default=None)
-#: The attempt whose request is not on the wire, or no longer.
+#: The attempt that the innermost ``urlopen`` is.
 _attempt: ContextVar[Operation | None] = ContextVar("obskit-urllib3-attempt", default=None)
 _IMPLIED = {"http": (None, 80), "https": (None, 443)}
 _VERSIONS = {9: "0.9", 10: "1.0", 11: "1.1", 20: "2"}
@@ -106,15 +106,14 @@ def _make_request(outbound: Outbound, original: Callable[..., Any]) -> Any:
         if op is None or op.ended or not outbound.live:
             return original(pool, conn, method, url, body, headers, *args, **kw)
         headers = _prepared(outbound, op, headers, kw.get("timeout"))
-        attempt, context = _attempt.set(None), otel_context.attach(op.context)
+        token = otel_context.attach(op.context)
         try:
             response = original(pool, conn, method, url, body, headers, *args, **kw)
         except BaseException as error:
             _failed(op, error)
             raise
         finally:
-            leave(context)
-            _attempt.reset(attempt)
+            leave(token)
         _answered(outbound, op, response, read=kw.get("preload_content", True))
         return response
 
@@ -127,9 +126,9 @@ def _begin(  # noqa: PLR0913  (what tells of an attempt)
     try:
         history = getattr(retries, "history", ())
         resent = len(history) if asked is None else asked.resent()
-        before = _attempt.get()
-        if before is not None and not before.ended and history:  # it came to nothing before it was on the wire
-            fail(before, history[-1].error or RuntimeError("not sent"))
+        before, error = _attempt.get(), history[-1].error if history else None
+        if error is not None and before is not None:  # it came to nothing before it was on the wire
+            fail(before, error)
         scheme, host, port = pool.scheme, pool.host, pool.port
         if url.startswith("/"):
             at = f"[{host}]" if ":" in host else host
