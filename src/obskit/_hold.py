@@ -66,7 +66,8 @@ def _nothing() -> None:
 
 def hold_of(context: SpanContext) -> Hold | None:
     """The hold of a span; None where it is not held."""
-    return vars(context).get(_HOLD)
+    hold: Hold | None = getattr(context, _HOLD, None)  # not by vars(), which makes a dict where there is none
+    return hold
 
 
 def share(context: SpanContext, hold: Hold) -> None:
