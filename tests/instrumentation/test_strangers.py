@@ -19,23 +19,25 @@ ROUTES = {"", "/items/{item_id}", "/items/<int:item_id>", "/boom", "/busy", "/mo
 @pytest.mark.parametrize("framework", APPS)
 def test_any_request_is_one_line_one_span_and_no_series_of_its_own(framework):
     app = APPS[framework]()
-    loop = asyncio.new_event_loop()
     asked = []
-    with obskit.testing.capture(None if app is bare_app else app, config=Config(clients=())) as captured:
+    config = Config(clients=())
+    with (
+        asyncio.Runner() as runner,
+        obskit.testing.capture(None if app is bare_app else app, config=config) as captured,
+    ):
         observed = captured.obs.wrap(app) if app is bare_app else app
 
         @RELAXED
         @given(scope=REQUESTS)
         def ask(scope):
             if scope["path"] != "/livez":
-                loop.run_until_complete(answer(observed, scope))
+                runner.run(answer(observed, scope))
                 asked.append(scope)
 
         ask()
         lines = [line for line in captured.lines if line.get("event.name") == "http.server.request"]
         spans = [span for span in captured.spans if span.kind is SpanKind.SERVER]
         found = labels(captured.obs)
-    loop.close()
     assert len(lines) == len(spans) == len(asked)
     assert found["http_request_method"] <= {*semconv.KNOWN_METHODS, "_OTHER"}
     assert found["http_route"] <= ROUTES
