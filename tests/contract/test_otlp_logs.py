@@ -289,3 +289,30 @@ def test_what_a_configuration_file_decides_is_not_obskits_to_send(collector, env
     banner = capfd.readouterr().out.splitlines()[0]
     assert "log records" not in banner
     assert "/v1/metrics" not in banner
+
+
+@pytest.mark.parametrize("mode", ["replace", "stamp"])
+def test_records_that_opentelemetrys_own_handler_sends_are_not_sent_again(collector, records, caplog, mode):
+    caplog.set_level("INFO")
+    from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+    from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+
+    theirs = InMemoryLogRecordExporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(theirs))
+    with pytest.warns(DeprecationWarning, match="LoggingHandler"):
+        handler = LoggingHandler(logging.NOTSET, provider)
+    logging.root.addHandler(handler)
+    try:
+        with obskit.init(config=log_config(collector, log_mode=mode)) as obs:
+            logging.getLogger("shop").warning("a line")
+            with obskit.operation("job"):
+                pass
+            mine = [each["body"] for each in records(obs)]
+    finally:
+        logging.root.removeHandler(handler)
+        provider.shutdown()
+    assert "a line" not in mine
+    sent = [each.log_record.body for each in theirs.get_finished_logs()]
+    assert sent.count("a line") == 1
+    assert mine.count("job ok") + sent.count("job ok") == 1

@@ -124,6 +124,7 @@ ROWS = {
         "contract/test_otlp_logs.py::test_disabled_nothing_is_sent",
         "contract/test_otlp_logs.py::test_the_teams_own_pipeline_stays_and_its_records_are_sent",
         "contract/test_otlp_logs.py::test_records_are_shown_on_the_console_when_asked",
+        "contract/test_otlp_logs.py::test_records_that_opentelemetrys_own_handler_sends_are_not_sent_again",
     ),
     "log_queue_size": (*READ, "export/test_log_records.py::test_what_does_not_fit_is_dropped_and_counted"),
     "log_batch_size": (*READ, "contract/test_otlp_logs.py::test_batches_are_as_configured"),

@@ -24,7 +24,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from obskit._guard import contained
-from obskit.export._encode import Encoded, Grouped
+from obskit.export._encode import Encoded, Grouped, in_turns
 from obskit.export._protobuf import count, field, string, varint
 from obskit.export._values_protobuf import attributes, request
 
@@ -81,15 +81,15 @@ def _metric(metric: Metric) -> bytes:
 
 def _data(data: Any) -> bytes:
     if isinstance(data, Gauge):
-        return field(b"\x2a", b"".join(map(_number, data.data_points)))
+        return field(b"\x2a", b"".join(map(_number, in_turns(data.data_points))))
     temporality = count(b"\x10", int(data.aggregation_temporality))
     if isinstance(data, Sum):
         monotonic = b"\x18\x01" if data.is_monotonic else b""
-        return field(b"\x3a", b"".join(map(_number, data.data_points)) + temporality + monotonic)
+        return field(b"\x3a", b"".join(map(_number, in_turns(data.data_points))) + temporality + monotonic)
     if isinstance(data, Histogram):
-        return field(b"\x4a", b"".join(map(_histogram, data.data_points)) + temporality)
+        return field(b"\x4a", b"".join(map(_histogram, in_turns(data.data_points))) + temporality)
     if isinstance(data, ExponentialHistogram):
-        return field(b"\x52", b"".join(map(_exponential, data.data_points)) + temporality)
+        return field(b"\x52", b"".join(map(_exponential, in_turns(data.data_points))) + temporality)
     msg = f"{type(data).__qualname__} is no kind of metric"
     raise TypeError(msg)
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
-from obskit.export._encode import Encoded, int64
+from obskit.export._encode import Encoded, in_turns, int64
 from obskit.export._encode_metrics import group_metrics
 from obskit.export._values_json import attributes, dumps, request, uint64
 
@@ -38,15 +38,15 @@ def _metric(metric: Metric) -> bytes:
 
 def _data(data: Any) -> dict[str, Any]:
     if isinstance(data, Gauge):
-        return {"gauge": {"dataPoints": [_number(point) for point in data.data_points]}}
+        return {"gauge": {"dataPoints": [_number(point) for point in in_turns(data.data_points)]}}
     temporality = {"aggregationTemporality": int(data.aggregation_temporality)}
     if isinstance(data, Sum):
-        points = [_number(point) for point in data.data_points]
+        points = [_number(point) for point in in_turns(data.data_points)]
         return {"sum": {"dataPoints": points, **temporality, "isMonotonic": data.is_monotonic}}
     if isinstance(data, Histogram):
-        return {"histogram": {"dataPoints": [_histogram(point) for point in data.data_points], **temporality}}
+        return {"histogram": {"dataPoints": [_histogram(point) for point in in_turns(data.data_points)], **temporality}}
     if isinstance(data, ExponentialHistogram):
-        exponential = [_exponential(point) for point in data.data_points]
+        exponential = [_exponential(point) for point in in_turns(data.data_points)]
         return {"exponentialHistogram": {"dataPoints": exponential, **temporality}}
     msg = f"{type(data).__qualname__} is no kind of metric"
     raise TypeError(msg)

@@ -28,6 +28,7 @@ from prometheus_client.samples import Sample
 
 from obskit import semconv
 from obskit._metric_names import ATTRIBUTES, is_obskits, otlp_name
+from obskit.export._encode import in_turns
 
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 #: What is under way is a sum that falls as well as rises, by the conventions.
@@ -56,9 +57,9 @@ def own_histogram(collector: Any, promoted: Mapping[str, str], times: Times) -> 
     series = collector.series.all()
     labels = {**promoted, **ATTRIBUTES}
     if series and hasattr(series[0], "read_exponential"):
-        points = [_exponential(one, labels, times) for one in series]
+        points = [_exponential(one, labels, times) for one in in_turns(series)]
         return Metric(name, family.documentation, unit, ExponentialHistogram(points, _CUMULATIVE))
-    explicit = [_explicit(one, collector.bounds, labels, times) for one in series]
+    explicit = [_explicit(one, collector.bounds, labels, times) for one in in_turns(series)]
     return Metric(name, family.documentation, unit, Histogram(explicit, _CUMULATIVE))
 
 

@@ -24,7 +24,7 @@ from obskit.signals._encoding import Redactor, encode
 from obskit.signals._lines import Lines, Records, Writer
 from obskit.signals._pipeline import configure_structlog, structlog_is_the_teams
 from obskit.signals._profiles import Encode
-from obskit.signals._records import LineHandler
+from obskit.signals._records import LineHandler, sent_by_others
 from obskit.signals._stamp import emit_to_team, stamp_records, stamp_structlog
 from obskit.signals.logs import Emit, Logs, RequestLog, Share, write_to
 
@@ -83,7 +83,7 @@ class _Replace(LogPipeline):
 
     def __init__(self, lines: Lines, level: int, signal: Logs, *, has_request_lines: bool, console: bool) -> None:
         super().__init__("replace", signal=signal, console=console)
-        self._handler = LineHandler(lines)
+        self._handler = LineHandler(lines.without_records() if sent_by_others() else lines)
         self._has_request_lines = has_request_lines
         self._undo.callback(lines.say_suppressed)
         self._taken_from: list[list[logging.Handler]] = []
@@ -229,7 +229,8 @@ def _the_teams(
         logs = LogPipeline("off", signal=None if record is None else Logs(record, request_log, share=share))
     else:
         reason = "" if mode == "stamp" else "structlog is configured already"
-        emit = emit_to_team if record is None else _both(emit_to_team, record)
+        theirs = sent_by_others() and not structlog_is_the_teams()  # then the team's line is a record already
+        emit = emit_to_team if record is None or theirs else _both(emit_to_team, record)
         logs = _Stamp(resource.get(semconv.SERVICE_NAME, ""), reason, Logs(emit, request_log, share=share))
     if lines is not None:
         logs.send_beside(lines)

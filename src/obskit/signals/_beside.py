@@ -20,7 +20,7 @@ from obskit._guard import contained
 from obskit.signals._encoding import Redactor, text_of
 from obskit.signals._lines import Lines, Records
 from obskit.signals._pipeline import structlog_is_the_teams
-from obskit.signals._records import LEVELS, LineHandler
+from obskit.signals._records import LEVELS, LineHandler, sent_by_others
 from obskit.signals.logs import LOGGER
 
 #: What the pipeline of the team says of a record that the line says itself.
@@ -104,12 +104,14 @@ class Beside:
     def adopt(self) -> Callable[[], None]:
         """Take what there is by now; returns what undoes it."""
         undo = ExitStack()
+        undo.callback(self._add_to_structlog())
+        if sent_by_others():
+            return undo.close
         undo.callback(self._add_to(logging.root))
         for name in self._servers:
             logger = logging.root.manager.loggerDict.get(name)
             if isinstance(logger, logging.Logger) and not logger.propagate:
                 undo.callback(self._add_to(logger))
-        undo.callback(self._add_to_structlog())
         return undo.close
 
     def _add_to(self, logger: logging.Logger) -> Callable[[], None]:

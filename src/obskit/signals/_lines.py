@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -114,6 +115,12 @@ class Lines:
         self._second: tuple[int | None, str] = (None, "")
         self._collisions: set[str] = set()
         self._plain: set[Any] = set()
+
+    def without_records(self) -> Lines:
+        """The same lines, of which no records leave."""
+        lines = copy.copy(self)
+        lines.records = None
+        return lines
 
     def timestamp(self, ns: int) -> str:
         """Nanoseconds since the epoch as RFC 3339 in UTC, microseconds always six digits."""

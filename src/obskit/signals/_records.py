@@ -18,6 +18,12 @@ RECORD_ATTRIBUTES: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, N
 _NOT_EXTRA: Final = RECORD_ATTRIBUTES | {"asctime", "message", "color_message"}
 
 
+def sent_by_others() -> bool:
+    """Whether OpenTelemetry's own handler sends stdlib's records, as opentelemetry-instrument can set it up."""
+    kinds = [type(handler) for handler in logging.root.handlers]
+    return any(kind.__name__ == "LoggingHandler" and kind.__module__.startswith("opentelemetry.") for kind in kinds)
+
+
 class LineHandler(logging.Handler):
     """Takes the records of stdlib loggers.
 
