@@ -67,6 +67,18 @@ def test_an_answer_that_is_no_http_any_more_ends_the_call(library, captured):
     assert span.attributes["http.response.status_code"] == 101
 
 
+VERSIONS = {b"HTTP/1.0": "1.0", b"HTTP/1.1": "1.1", b"HTTP/2": "2", b"HTTP/9": None}
+
+
+@LIBRARIES
+@pytest.mark.parametrize(("version", "expected"), VERSIONS.items())
+def test_the_version_of_http_is_told_where_the_transport_tells_it(library, version, expected, captured):
+    answer = library.Response(204, extensions={"http_version": version})
+    with library.Client(transport=library.MockTransport(lambda request: answer)) as client:
+        client.get("http://api.example/x")
+    assert captured.span("GET").attributes.get("network.protocol.version") == expected
+
+
 @LIBRARIES
 def test_a_scheme_without_a_known_port_has_none(library, captured):
     transport = library.MockTransport(lambda request: library.Response(204))
