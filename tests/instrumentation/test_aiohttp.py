@@ -124,7 +124,7 @@ async def test_a_middleware_that_makes_good_a_failure(url, captured):
         session.post(f"{url}/dropped") as answer,
     ):
         assert await answer.read() == BODY
-    assert attribute(captured, "error.type") == [None, "aiohttp.client_exceptions.ServerDisconnectedError"]
+    assert set(attribute(captured, "error.type")) == {None, "aiohttp.client_exceptions.ServerDisconnectedError"}
 
 
 async def test_a_middleware_that_makes_another_exception_of_it(url, captured):

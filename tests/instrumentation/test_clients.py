@@ -135,7 +135,7 @@ async def test_a_refused_connection_is_an_error_by_its_type(client, captured):
 @EACH
 async def test_a_timeout_is_an_error_by_its_type(client, url, captured):
     with pytest.raises(Exception):  # noqa: B017
-        await client.send(f"{url}/silent", seconds=0.1)
+        await client.send(f"{url}/silent", seconds=0.3)
     [span] = captured.spans
     assert span.attributes["error.type"] == client.slow
 
@@ -152,7 +152,7 @@ async def test_a_body_that_breaks_off_is_an_error_by_its_type(client, url, captu
 
 @EACH
 async def test_a_body_that_comes_too_slowly_is_an_error(client, url, captured):
-    async with client.stream(f"{url}/half", seconds=0.1) as answer:
+    async with client.stream(f"{url}/half", seconds=0.5) as answer:
         with pytest.raises(Exception):  # noqa: B017
             await answer.read()
         [span] = captured.spans
@@ -288,6 +288,26 @@ async def test_what_breaks_obskit_does_not_break_the_call(client, url, captured,
     assert await client.send(f"{url}/ok") == 200
     assert {component for component, _ in contained_errors} <= {client.name.removesuffix("-async"), "urllib3"}
     assert len(contained_errors) == 2
+    contained_errors.clear()
+
+
+BROKEN = {
+    "what begins": ("_outbound.Outbound.begin", 0),
+    "what writes": ("_outgoing.Outgoing.write", 1),
+    "what takes note": ("_unbounded.Unbounded.note", 1),
+}
+
+
+@EACH
+@pytest.mark.parametrize(("part", "spans"), BROKEN.values(), ids=BROKEN)
+async def test_a_part_that_breaks_leaves_the_call_alone(
+    client, part, spans, url, captured, contained_errors, monkeypatch
+):
+    monkeypatch.setattr(f"obskit.instrumentation.{part}", lambda *_: 1 / 0)
+    assert await client.send(f"{url}/ok", seconds=None) == 200
+    assert len(captured.spans) == spans
+    [(_, error)] = contained_errors
+    assert isinstance(error, ZeroDivisionError)
     contained_errors.clear()
 
 
