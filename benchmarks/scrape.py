@@ -45,7 +45,7 @@ def child(_name: str) -> Child:
         return counts
 
     def scrape() -> dict[str, float]:
-        return asyncio.run(_scraped(obs._workers.exposition))  # noqa: SLF001
+        return asyncio.run(_scraped(obs._life._workers.exposition))  # noqa: SLF001
 
     return Child({"fill": fill, "scrape": scrape})
 

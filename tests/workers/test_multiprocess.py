@@ -154,18 +154,18 @@ def work(): pass
 
 work()
 def counts():
-    body = obs._workers.exposition(None)[1].decode().splitlines()
+    body = obs._life._workers.exposition(None)[1].decode().splitlines()
     wanted = ("hits_total", "depth", "obskit_operation_duration_seconds_count")
     return sorted([*line.rpartition(" ")[::2]] for line in body if line.startswith(wanted))
 
 holding = threading.Event()
 def hold():  # a thread that holds every lock while the process forks, and is left behind
     from obskit.export._values import SharedValue
-    with obs.registry._lock, REGISTRY._lock, hits._lock, SharedValue._lock, obs._workers._lock:
+    with obs.registry._lock, REGISTRY._lock, hits._lock, SharedValue._lock, obs._life._workers._lock:
         holding.set()
         threading.Event().wait(1.0)
 threading.Thread(target=hold, daemon=True).start()
-holding.wait()
+assert holding.wait(10)
 read, write = os.pipe()
 child = os.fork()
 if child == 0:
@@ -191,7 +191,7 @@ print(json.dumps([*in_child, counts()]))
 @pytest.mark.parametrize("kill", [False, True], ids=["closed", "killed"])
 def test_a_forked_child_of_a_worker_is_a_worker_that_counts_from_zero(kill):
     code = textwrap.dedent(FORKS.format(group=f"forks-{os.getpid()}-{kill}", kill=kill))
-    own, in_child, after = fresh_process.run(code)
+    own, in_child, after = fresh_process.run(code, timeout=30)
     assert own == [["b", 1.0], ["c", 1.0]]
     summed = {'hits_total{a="b"}': "6.0", 'hits_total{a="c"}': "1.0"}
     assert dict(in_child).items() >= {**summed, "depth": "2.0"}.items()
@@ -202,7 +202,7 @@ def test_a_forked_child_of_a_worker_is_a_worker_that_counts_from_zero(kill):
 
 def test_a_forked_child_of_a_process_alone_counts_obskits_metrics_from_zero():
     code = textwrap.dedent(FORKS.format(group="none", kill=False)).replace('["depth", "2.0"] in found', "True")
-    _, in_child, after = fresh_process.run(code.replace("hits._lock, ", ""))
+    _, in_child, after = fresh_process.run(code.replace("hits._lock, ", ""), timeout=30)
     assert [count for name, count in in_child if name.startswith("obskit_op")] == ["1"]
     assert [count for name, count in after if name.startswith("obskit_op")] == ["1"]
 
@@ -216,22 +216,22 @@ obs = obskit.init(service_name="late", config=Config(log_mode="off"))
 
 def serve(pipe):
     obs._life.begin()
-    obs._loop_monitor.stop()
-    pipe.send(obs._workers.group is not None and obs._workers._member is not None)
+    obs._life._loop_monitor.stop()
+    pipe.send(obs._life._workers.group is not None and obs._life._workers._member is not None)
     obs.close()
 
 if __name__ == "__main__":
     here, there = multiprocessing.Pipe()
     child = multiprocessing.get_context("fork").Process(target=serve, args=(there,))
     child.start()
-    found = here.recv()
+    found = here.poll(10) and here.recv()
     child.join()
-    print(json.dumps([found, obs._workers.group is None]))
+    print(json.dumps([found, obs._life._workers.group is None]))
 """
 
 
 def test_a_child_that_is_forked_to_serve_finds_its_group_then():
-    assert fresh_process.run(LATE) == [True, True]
+    assert fresh_process.run(LATE, timeout=30) == [True, True]
 
 
 # -- the user's own way ---------------------------------------------------------------------------------------------------
