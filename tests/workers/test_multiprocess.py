@@ -280,6 +280,7 @@ def test_what_a_child_forgets_and_joins_anew(place):
     hits = Counter("hits", "h", ["a"], registry=registry)
     hits.labels("b").inc(3)
     parent, locks = workers._member, (registry._lock, hits._lock)
+    parent.teller.stop()  # a child has no such thread
     workers._after_fork()  # as the child calls it
     assert (registry._lock, hits._lock) != locks
     assert workers._member is None
@@ -287,7 +288,6 @@ def test_what_a_child_forgets_and_joins_anew(place):
     assert workers._member.folder.id != parent.folder.id
     assert 'hits_total{a="b"} 4.0' in text(workers)
     workers.close()
-    parent.teller.stop()
     other.close()
 
 
