@@ -187,8 +187,34 @@ def test_metrics_are_shown_on_the_console_when_asked():
     assert '"name": "obskit.operation_duration"' in printed
 
 
-def test_pushes_of_all_workers_add_up_to_what_any_of_them_shows(start_service, collector):
-    service = start_service("measured:app", "--workers", "2", variables=push_variables(collector)).ready()
+@pytest.mark.parametrize(
+    ("command", "processes"),
+    [
+        (("measured:app", "--workers", "2"), 2),
+        # The master, which has made the app before it forked, pushes for itself.
+        (
+            (
+                None,
+                *[
+                    "-m",
+                    "gunicorn",
+                    "measured:app",
+                    "-w",
+                    "2",
+                    "--preload",
+                    "-k",
+                    "uvicorn_worker.UvicornWorker",
+                    "-b",
+                    "fd://{fd}",
+                ],
+            ),
+            3,
+        ),
+    ],
+    ids=["uvicorn", "gunicorn with preload"],
+)
+def test_pushes_of_all_workers_add_up_to_what_any_of_them_shows(start_service, collector, command, processes):
+    service = start_service(*command, variables=push_variables(collector)).ready()
     for number in range(60):
         service.get(f"/orders/{number % 3}")
     counted = ("http_server_request_duration_", "obskit_operation_duration_", "refunds_", "wait_seconds_", "lib_")
@@ -199,7 +225,7 @@ def test_pushes_of_all_workers_add_up_to_what_any_of_them_shows(start_service, c
         pushes = [push.metrics for push in list(collector.pushes) if push.at > began + 0.5]
         return {pushed[0][2]["service.instance.id"]: pushed for pushed in pushes}
 
-    until(lambda: len(by_instance()) == 2, 15)
+    until(lambda: len(by_instance()) == processes, 15)
     summed = {}
     for pushed in by_instance().values():
         for key, value in series_of(pushed).items():
