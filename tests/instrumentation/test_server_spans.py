@@ -473,6 +473,44 @@ def an_app_that_serves_already(mode, kind):
         return {"spans": [told(span)["scope"] for span in servers(captured)]}
 
 
+@case("contrib", apps=["fastapi"])
+def an_instrumented_app_that_serves_already(mode, kind):
+    app = make(kind, {"/": ok})
+    FastAPIInstrumentor.instrument_app(app)
+    raw_asgi.get(app, "/")
+    for _ in range(2):
+        with observed(mode, app) as captured:
+            raw_asgi.get(app, "/")
+            spans = [told(span)["scope"] for span in captured.spans]
+    FastAPIInstrumentor.uninstrument_app(app)
+    return {"spans": spans}
+
+
+@case("contrib", apps=["fastapi"])
+def a_stack_that_contrib_does_not_know(mode, kind):
+    class Own(fastapi.FastAPI):
+        def build_middleware_stack(self):
+            return super().build_middleware_stack().app
+
+    app = Own()
+    app.router.add_route("/", ok)
+    with observed(mode, app) as captured:
+        statuses = [raw_asgi.get(app, "/").status]
+        spans = [told(span)["scope"] for span in captured.spans]
+    statuses.append(raw_asgi.get(app, "/").status)
+    return {"spans": spans, "statuses": statuses, "after": len(captured.spans)}
+
+
+@case("contrib", apps=["fastapi"])
+def a_builder_of_the_apps_own_comes_back(mode, kind):
+    app = make(kind, {"/": ok})
+    app.build_middleware_stack = own = app.build_middleware_stack
+    with observed(mode, app) as captured:
+        raw_asgi.get(app, "/")
+        spans = len(captured.spans)
+    return {"spans": spans, "same": app.build_middleware_stack is own}
+
+
 @case("native")
 def the_root_path_of_the_server_is_no_part_of_the_route(mode, kind):
     app = make(kind, {"/items/{id}": ok})
@@ -671,6 +709,9 @@ EXPECTED = {
     },
     "contrib_that_is_put_around_it_stands_down": lambda *_: {"spans": ["SERVER"]},
     "an_app_that_serves_already": lambda mode, kind: {"spans": [MAKERS[mode, kind]]},
+    "an_instrumented_app_that_serves_already": lambda mode, kind: {"spans": [MAKERS[mode, kind]]},
+    "a_stack_that_contrib_does_not_know": lambda *_: {"spans": ["obskit"], "statuses": [200, 200], "after": 1},
+    "a_builder_of_the_apps_own_comes_back": lambda *_: {"spans": 1, "same": True},
     "the_root_path_of_the_server_is_no_part_of_the_route": lambda *_: {
         "span": ["GET /items/{id}", "/items/{id}"],
         "line": "/items/{id}",

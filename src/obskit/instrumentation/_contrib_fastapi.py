@@ -37,16 +37,17 @@ def place(app: Any, behind: Callable[[ASGIApp], ASGIApp]) -> Callable[[], None]:
     build: Callable[[], Any] = app.build_middleware_stack
     placed: list[Callable[[], None]] = []
 
-    def build_and_place() -> Any:
-        stack = build()
-        undo = _place(stack, behind, keep=not instruments)
-        if undo is not None:
-            placed.append(undo)
+    def place_in(stack: Any) -> Any:
+        stack, undo = _placed(stack, behind, keep=not instruments)
+        placed.append(undo)
         return stack
 
+    def build_and_place() -> Any:
+        return place_in(build())
+
     app.build_middleware_stack = build_and_place
-    if app.middleware_stack is not None and (undo := _place(app.middleware_stack, behind, keep=not instruments)):
-        placed.append(undo)
+    if app.middleware_stack is not None:
+        app.middleware_stack = place_in(app.middleware_stack)
 
     def restore() -> None:
         for undo in placed:
@@ -63,17 +64,17 @@ def place(app: Any, behind: Callable[[ASGIApp], ASGIApp]) -> Callable[[], None]:
     return restore
 
 
-def _place(stack: Any, behind: Callable[[ASGIApp], ASGIApp], *, keep: bool) -> Callable[[], None] | None:
-    """Put what observes behind contrib's middleware in `stack`.
+def _placed(stack: Any, behind: Callable[[ASGIApp], ASGIApp], *, keep: bool) -> tuple[Any, Callable[[], None]]:
+    """Put what observes behind contrib's middleware in `stack`, or around it where contrib could not place its own.
 
     Returns:
-        A function that takes it out again, and the middleware too unless `keep`; None where there is no middleware.
+        The stack, and a function that takes it out again, and contrib's middleware too unless `keep`.
     """
     outer = stack
     while outer is not None and not isinstance(getattr(outer, "app", None), OpenTelemetryMiddleware):
         outer = getattr(outer, "app", None)
     if outer is None:
-        return None
+        return behind(stack), lambda: None  # which passes everything on once obskit is closed
     middleware = outer.app
     rest, receive, send = middleware.app, middleware.exclude_receive_span, middleware.exclude_send_span
 
@@ -89,4 +90,4 @@ def _place(stack: Any, behind: Callable[[ASGIApp], ASGIApp], *, keep: bool) -> C
         middleware.app, middleware.exclude_receive_span, middleware.exclude_send_span = rest, receive, send
         outer.app = middleware if keep else rest
 
-    return undo
+    return stack, undo
