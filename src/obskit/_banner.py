@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -10,6 +10,10 @@ from obskit._otlp import GRPC_PACKAGE, Signal
 from obskit._version import __version__
 from obskit.config import Config
 
+_ADOPTED: Mapping[str, str] = {
+    "contrib": "OpenTelemetry's instrumentation (contrib)",
+    "native": "the framework's own telemetry",
+}
 Foreign = Literal["none", "bare", "exports"]
 
 
@@ -57,15 +61,21 @@ def banner(  # noqa: PLR0913  (each is something to say)
     return [" | ".join([head, *wired, *off])]
 
 
+def _traces(config: Config, *, foreign: Foreign) -> Iterator[tuple[str, str]]:
+    where = "" if foreign == "exports" else _pushed_to(config, "traces")
+    if foreign != "none":
+        where = " and ".join(filter(None, ["the tracer provider that was set already", where]))
+    if where:
+        yield "traces", where
+    if config.server_spans in _ADOPTED:
+        yield "SERVER spans", _ADOPTED[config.server_spans]
+
+
 def _wired(  # noqa: PLR0913  (as above)
     config: Config, logs: LogsState, metrics_to: str, records_to: str, *, console: bool, foreign: Foreign
 ) -> Iterator[tuple[str, str]]:
     if config.enabled:
-        where = "" if foreign == "exports" else _pushed_to(config, "traces")
-        if foreign != "none":
-            where = " and ".join(filter(None, ["the tracer provider that was set already", where]))
-        if where:
-            yield "traces", where
+        yield from _traces(config, foreign=foreign)
     if "prometheus" in config.metrics_exporter and config.metrics_path:
         yield "metrics", _admin(config) + config.metrics_path
     if metrics_to:

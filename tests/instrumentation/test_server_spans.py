@@ -756,6 +756,15 @@ def test_the_span_is_anothers_and_the_rest_as_ever(name, stable, contained_error
         contained_errors.clear()
 
 
+@pytest.mark.parametrize(("mode", "says"), [("contrib", "contrib"), ("native", "own telemetry"), ("obskit", None)])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_init_says_who_makes_them_where_it_is_not_obskit(mode, says, enabled, stable):
+    with observed(mode, enabled=enabled) as captured:
+        (banner,) = [line["message"] for line in captured.lines if " observes " in line["message"]]
+    said = [part for part in banner.split(" | ") if part.startswith("SERVER spans")]
+    assert [says in part for part in said] == [True] * (enabled and says is not None)
+
+
 @pytest.mark.parametrize(
     ("before", "opt_in", "says"),
     [
