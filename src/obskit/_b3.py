@@ -75,6 +75,9 @@ def _of_single(headers: Mapping[str, Sequence[str]]) -> SpanContext | None:
 
 
 def _of_multiple(headers: Mapping[str, Sequence[str]]) -> SpanContext | None:
+    if TRACE_ID not in headers and SAMPLED not in headers and FLAGS not in headers:
+        return None
+
     def first(name: str) -> str:
         return headers[name][0] if name in headers else ""
 

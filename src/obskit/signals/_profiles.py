@@ -34,11 +34,11 @@ class _Renamed(NamedTuple):
 
     Attributes:
         name: the vendor's.
-        convert: the value as the vendor has it, or None where it is no such value: then it keeps our name.
+        convert: the value as the vendor has it, where that differs; None for what is no such value and keeps our name.
     """
 
     name: str
-    convert: Callable[[Any], Any] = lambda value: value
+    convert: Callable[[Any], Any] | None = None
 
 
 def encoder(profile: LogProfile, gcp_project: str | None = None) -> Encode:
@@ -82,9 +82,13 @@ def _named(
             if change is None:
                 theirs[name] = value
                 continue
-            converted = change.convert(value)
+            renamed, convert = change
+            if convert is None:
+                theirs[renamed] = value
+                continue
+            converted = convert(value)
             fits = converted is not None or value is None
-            theirs[change.name if fits else name] = converted if fits else value
+            theirs[renamed if fits else name] = converted if fits else value
         theirs.update(added)
         finish(line, theirs)
         return encode(theirs)
@@ -178,7 +182,8 @@ def _with_http_request(line: dict[str, Any], theirs: dict[str, Any]) -> None:
     request = {}
     for name, (key, convert) in _MOVED.items():
         if name in line:
-            request[key] = convert(theirs.pop(name))
+            value = theirs.pop(name)
+            request[key] = value if convert is None else convert(value)
     scheme, host, path = (str(theirs.pop(name, "")) for name in _URL)
     host = f"[{host}]" if ":" in host else host
     request["requestUrl"] = f"{scheme}://{host}{path}" if host else path
