@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -24,6 +24,8 @@ from obskit.config import Config
 from obskit.instrumentation._inbound import reader
 from obskit.propagation import propagator
 
+#: On a machine that has others to serve.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TRACE = "80f198ee56343ba864fe8b2a57d3eff7"
 SHORT = "64fe8b2a57d3eff7"
 SPAN = "e457b5a2e4d86bd1"
@@ -124,6 +126,7 @@ def test_a_decision_may_come_alone(headers, sampled):
     assert (context.is_valid, context.is_remote, context.trace_flags.sampled) == (False, True, sampled)
 
 
+@UNHURRIED
 @given(
     st.dictionaries(st.sampled_from(["b3", *multi(traceid="", spanid="", sampled="", flags="")]), st.text(), max_size=5)
 )
@@ -133,6 +136,7 @@ def test_nothing_that_is_sent_raises(headers):
 
 
 @pytest.mark.parametrize("single", [True, False], ids=["single", "multi"])
+@UNHURRIED
 @given(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.booleans())
 def test_what_is_written_is_read(single, trace_id, span_id, sampled):
     flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if sampled else 0)

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 import uvicorn
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry import baggage
 from opentelemetry.sdk.trace import TracerProvider
@@ -25,6 +25,8 @@ from obskit.instrumentation._inbound import Inbound
 from obskit.operation import Operation
 from obskit.signals.traces import TracerSpans
 
+#: On a machine that has others to serve.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SENT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "a=1", "baggage": "user.tier=gold"}
 OF_B3 = {"b3": f"{TRACE}-{SPAN}-d", "baggage": "user.tier=gold"}
@@ -69,6 +71,7 @@ def test_whose_word_is_taken(trust, peer, trusted):
         assert baggage.get_all(context) == ({"user.tier": "gold"} if trusted else {})
 
 
+@UNHURRIED
 @given(st.text() | st.binary() | st.none() | st.integers() | st.ip_addresses().map(str))
 def test_no_peer_raises(host):
     Inbound(trust=NETWORKS).caller({}, (host, 1))

@@ -4,7 +4,7 @@ import logging
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -21,6 +21,8 @@ from obskit.signals._encoding import encode
 from obskit.signals._lines import Lines
 from obskit.signals._profiles import encoder
 
+#: On a machine that has others to serve.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PROFILES = ("otel", "datadog", "gcp", "ecs")
 TRACE, SPAN = "4ac38d7ad5c97e9a4b8be3f1f1bca0b8", "0c8b5dc4fd2d8ed3"
 COMMON = {
@@ -328,6 +330,7 @@ class Memory:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@UNHURRIED
 @given(fields=st.dictionaries(NAMES, VALUES, max_size=8), level=st.sampled_from(["info", "", "LEVEL 5"]))
 def test_no_field_breaks_or_loses_a_line(profile, fields, level):
     memory = Memory()
