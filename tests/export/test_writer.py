@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obskit.export import writer as writer_module
+from obskit.export._turn import Turn
 from obskit.export.writer import LineWriter
 
 AMPLE = 20.0
@@ -238,22 +239,87 @@ def test_many_threads_lose_nothing_and_keep_their_order(pipe, make_writer):
     assert writer.tally.exported == writer.tally.produced == 16_000
 
 
-def test_processes_that_share_a_pipe_do_not_tear_each_others_lines(pipe):
-    script = textwrap.dedent("""
-        import sys
-        from obskit.export.writer import LineWriter
-        writer = LineWriter(1)
-        for number in range(3000):
-            writer.write(b"<%s %d %s>\\n" % (sys.argv[1].encode(), number, b"x" * (number % 1500)))
-        sys.exit(not writer.close(60))
-    """)
+SHARING = textwrap.dedent("""
+    import sys
+    from obskit.export.writer import LineWriter
+    name, count, sizes = sys.argv[1].encode(), int(sys.argv[2]), [int(size) for size in sys.argv[3].split(",")]
+    writer = LineWriter(1, max_bytes=2**30)
+    for number in range(count):
+        writer.write(b"<%s %d %s>\\n" % (name, number, name * sizes[number % len(sizes)]))
+    sys.exit(not writer.close(60))
+""")
+HOLDING = textwrap.dedent("""
+    import fcntl, os, time
+    fcntl.lockf(1, fcntl.LOCK_EX)
+    os.write(2, b"held")
+    time.sleep(60)
+""")
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(3000, "0,10,1499"), (400, "50000,20,4060,8192,300")],
+    ids=["lines that a pipe takes in one piece", "longer ones among them"],
+)
+def test_processes_that_share_a_pipe_do_not_tear_each_others_lines(pipe, count, sizes):
     reader = Reader(pipe.r)
-    processes = [subprocess.Popen([sys.executable, "-c", script, name], stdout=pipe.w) for name in "abc"]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", SHARING, name, str(count), sizes], stdout=pipe.w) for name in "abcd"
+    ]
+    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
     pipe.close(pipe.w)
     lines = reader.lines()
-    assert len(lines) == 9000
-    assert all(one.startswith(b"<") and one.endswith(b">\n") and one.count(b"<") == 1 for one in lines)
+    assert len(lines) == 4 * count
+    for one in lines:
+        assert one.startswith(b"<")
+        assert one.endswith(b">\n")
+        name, _, padding = one[1:-2].split(b" ")
+        assert set(padding) <= set(name)
+
+
+@pytest.fixture
+def holder(pipe):
+    """A process that has the turn and does nothing with it, as one that is stopped in a debugger."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDING], stdout=pipe.w, stderr=subprocess.PIPE)
+    assert process.stderr.read(4) == b"held"
+    yield process
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+def test_a_turn_that_nobody_uses_ends(pipe, make_writer, holder):
+    writer = make_writer(pipe.w, interval=0)
+    writer.write(line(0))
+    assert writer.flush(AMPLE)
+    assert os.read(pipe.r, 65536) == line(0)
+
+
+def test_a_turn_ends_with_its_process(pipe, make_writer, holder):
+    pipe.fill()  # so that patience would not end
+    writer = make_writer(pipe.w, interval=0)
+    writer.write(line(0))
+    assert not writer.flush(0.1)
+    holder.kill()
+    reader = Reader(pipe.r)
+    assert writer.flush(AMPLE)
+    assert reader.read.endswith(line(0))
+
+
+def test_close_waits_for_no_turn_beyond_its_deadline(pipe, make_writer, holder):
+    pipe.fill()
+    writer = make_writer(pipe.w, interval=0)
+    writer.write(line(0))
+    assert writer.close(0.2) is False
+    writer._thread.join(AMPLE)
+    assert not writer._thread.is_alive()
+
+
+def test_where_there_are_no_such_locks_everybody_writes_at_once():
+    turn = Turn(10**6)  # no descriptor
+    turn.take(writable=lambda: True, given_up=lambda: False)
+    turn.give()
+    assert not turn._possible
 
 
 # -- when lines leave --------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from typing import Final
 
 from obskit._guard import contained
 from obskit._tally import REPEATED, SAMPLED_OUT, Tally
+from obskit.export._turn import Turn
 
 BUFFER_FULL: Final = "buffer_full"
 TOO_LONG: Final = "too_long"
@@ -57,8 +58,9 @@ class LineWriter:
     """Writes whole lines to `fd` from a background thread, which starts at the first write.
 
     Pipes, sockets and terminals are polled and get chunks of whole lines of at most ``PIPE_BUF`` bytes, so that lines
-    of several processes never mix (a single longer line cannot have that promise). The descriptor's flags are left
-    alone. Files get large writes. What is not written is dropped whole and counted by reason.
+    of several processes never mix. A single longer line goes out in pieces, between which obskit's writers in other
+    processes wait (:class:`obskit.export._turn.Turn`). The descriptor's flags are left alone. Files get large writes.
+    What is not written is dropped whole and counted by reason.
 
     Args:
         fd: an open descriptor, usually 1; never closed here.
@@ -188,9 +190,11 @@ class LineWriter:
 
     def _look_at_descriptor(self) -> None:
         try:
-            regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+            mode = os.fstat(self._fd).st_mode
         except OSError:  # closed: the first write to it will say so
-            regular = False
+            mode = 0
+        regular = stat.S_ISREG(mode)
+        self._turn = Turn(self._fd) if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
         self._poll = None if regular else select.poll()
         self._chunk = _FILE_CHUNK if regular else _PIPE_BUF
         if self._poll is not None:
@@ -230,11 +234,21 @@ class LineWriter:
     def _send(self, chunk: bytes, lines: int) -> None:
         mend = b"\n" if self._torn else b""  # ends the line that a failure tore, so that only that one is lost
         data = mend + chunk
-        sent, error = (0, None) if self._refusal else self._push(data)
+        sent, error = (0, None) if self._refusal else self._push_in_turn(data)
         self.bytes_written += sent
         if sent:
             self._torn = data[sent - 1] != ord("\n")
         self._settle(data.count(b"\n", len(mend), sent), lines, len(chunk), error)
+
+    def _push_in_turn(self, data: bytes) -> tuple[int, OSError | None]:
+        turn, poll = self._turn, self._poll
+        if turn is None or poll is None:
+            return self._push(data)
+        turn.take(writable=lambda: bool(poll.poll(0)), given_up=lambda: self._refusal == SHUTDOWN)
+        try:
+            return self._push(data)
+        finally:
+            turn.give()
 
     def _push(self, data: bytes) -> tuple[int, OSError | None]:
         """Write `data` until all is out, the descriptor fails, or close() gave up; bytes out, and what failed."""
