@@ -432,7 +432,7 @@ def wrong_commands(text):
             if name and name[1] not in variables:
                 yield f"no variable {name[1]}"
         command = [word for word in words if not re.match(r"\w+=", word)]
-        if command and command[0] not in PROGRAMS | {"uvicorn"}:
+        if command and command[0] not in PROGRAMS | {"granian", "gunicorn", "hypercorn", "uvicorn"}:
             yield f"no program {command[0]}"
         if command[:1] == ["make"]:
             yield from (f"no target {word}" for word in command[1:] if word not in targets)

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from receiver import until
 
 APPS = Path(__file__).parent / "apps"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 

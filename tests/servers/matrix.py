@@ -90,7 +90,7 @@ class Served(Service):
 
     def all_up(self):
         """Wait for every worker to say that it serves: SIGTERM to one that is about to start is the server's affair."""
-        until(lambda: sum((self.output + self.errors.encode()).count(each) for each in UP) >= self.workers, 40)
+        until(lambda: sum((self.output + self.errors.encode()).count(each) for each in UP) >= self.workers, 60)
         return self.ready()
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from matrix import GRANIAN, GUNICORN, HYPERCORN, UVICORN, json_lines
@@ -36,7 +37,7 @@ def what_obskit_says(service, words):
 @pytest.fixture(scope="module")
 def drained(serve):
     """{server: (service, what it answered while it drained, exit code)}, all of them side by side."""
-    variables = {"OBSKIT_DRAIN_SECONDS": "4"}
+    variables = {"OBSKIT_DRAIN_SECONDS": "6"}
     services = {n: serve(s, workers=workers, variables=variables) for n, (workers, s) in HELD_BACK.items()}
 
     def drain(name):
@@ -56,7 +57,7 @@ def test_requests_are_served_while_readiness_is_off(drained, name):
     (service, answers, code), workers = drained[name], HELD_BACK[name][0]
     assert answers == {"/work/2": 200, "/livez": 200, "/readyz": 503, "/work/3": 200}
     assert code == (-signal.SIGTERM if workers == 1 else 0)
-    assert what_obskit_says(service, "held back") == ["SIGTERM is held back for 4 s: not ready any more"] * workers
+    assert what_obskit_says(service, "held back") == ["SIGTERM is held back for 6 s: not ready any more"] * workers
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +98,22 @@ def impatient(serve, tmp_path_factory):
     file = str(tmp_path_factory.mktemp("maintenance") / "on")
     variables = {"OBSKIT_DRAIN_SECONDS": "600", "DRAIN_BY": "SIGUSR1", "MAINTENANCE_FILE": file}
     services = {name: serve(server, variables=variables) for name, server in NOT_HELD_BACK.items()}
-    return {name: service.ready() for name, service in services.items()}
+    return {name: (service.ready(), Path(file)) for name, service in services.items()}
+
+
+@pytest.mark.parametrize("name", NOT_HELD_BACK)
+def test_a_check_that_looks_for_a_file_takes_workers_out_of_rotation(impatient, name):
+    service, file = impatient[name]
+    file.touch()
+    until(lambda: not_ready(service))
+    assert service.get("/work/1")[0] == 200
+    file.unlink()
+    service.ready()
 
 
 @pytest.mark.parametrize("name", NOT_HELD_BACK)
 def test_a_server_that_is_not_held_back_says_so_and_stops_at_once(impatient, name):
-    service = impatient[name]
+    service, _ = impatient[name]
     [pid] = {int(service.get("/work/1")[1]["x-pid"])}
     os.kill(pid, signal.SIGUSR1)
     until(lambda: not_ready(service))

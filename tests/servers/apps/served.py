@@ -46,13 +46,16 @@ async def work(number: int, response: Response) -> int:
 @app.get("/chatty")
 async def chatty(response: Response, lines: int, size: int) -> int:
     response.headers["x-pid"] = str(os.getpid())
+    await asyncio.sleep(0.05)
     for number in range(lines):
         log.info("chatty", number=number, padding="x" * size)
     return lines
 
 
 @app.get("/ids")
-async def ids() -> str:
+async def ids(response: Response) -> str:
+    response.headers["x-pid"] = str(os.getpid())
+    await asyncio.sleep(0.05)
     return f"{random.getrandbits(64)} {obskit.current_operation().trace_id}"
 
 
