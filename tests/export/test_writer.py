@@ -303,7 +303,7 @@ def test_a_turn_ends_with_its_process(pipe, make_writer, holder):
     holder.kill()
     reader = Reader(pipe.r)
     assert writer.flush(AMPLE)
-    assert reader.read.endswith(line(0))
+    wait_until(lambda: reader.read.endswith(line(0)))
 
 
 def test_close_waits_for_no_turn_beyond_its_deadline(pipe, make_writer, holder):

@@ -14,6 +14,7 @@ from receiver import until
 SHUTDOWN_SECONDS = 5.0
 #: What the server's own shutdown and a busy machine may add.
 MARGIN_SECONDS = 15.0
+HELD_UP = [("gunicorn", "dead"), ("hypercorn -w", "hung"), ("granian", "hung")]
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,34 @@ def test_nothing_is_printed_that_a_person_must_fix(stopped):
     assert not said
     assert "Traceback" not in stopped.service.errors
     assert "Traceback" not in stopped.service.output.decode()
+
+
+@pytest.fixture(scope="module")
+def held_up(start_receiver, serve):
+    """{(server, receiver's mode): (service, exit code, seconds that the stop took)}: nobody takes what is queued."""
+    found = {}
+    for name, mode in HELD_UP:
+        endpoint = start_receiver(mode).endpoint
+        service = serve(name, variables={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OBSKIT_SHUTDOWN_SECONDS": "1"})
+        service.all_up()
+        for number in range(20):
+            assert service.get(f"/work/{number}", {"x-request-id": str(number)})[0] == 200
+        family, began = service.family(), time.monotonic()
+        code = service.stop(40)
+        found[name, mode] = service, code, time.monotonic() - began, family
+    return found
+
+
+@pytest.mark.parametrize(("name", "mode"), HELD_UP)
+def test_no_collector_holds_up_the_stop_and_no_line_is_lost(held_up, name, mode):
+    service, code, seconds, family = held_up[name, mode]
+    assert code == 0
+    assert seconds < 1 + MARGIN_SECONDS
+    until(lambda: not alive(family))
+    assert {line["request_id"] for line in requests_of(json_lines(service.output)) if "request_id" in line} == {
+        str(number) for number in range(20)
+    }
+    assert [message for message in messages(json_lines(service.output)) if "spans not exported" in message]
 
 
 def test_sigterm_to_a_worker_that_does_not_handle_it(start_receiver, serve):
