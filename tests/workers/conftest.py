@@ -9,15 +9,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "e2e"))
 
-from obskit.export import _folder
+from obskit.export import _folder, multiprocess
 
 
 @pytest.fixture
 def place(monkeypatch):
-    """Where groups of this process have their folders; short, since the path of a socket must be."""
+    """Where groups of this process have their folders; short, since the path of a socket must be. Who joins leaves."""
     path = Path(tempfile.mkdtemp(prefix="ob"))
     monkeypatch.setattr(_folder, "_PLACES", (path,))
     yield path
+    for workers in list(multiprocess._live):
+        workers.close()
     shutil.rmtree(path)
 
 
