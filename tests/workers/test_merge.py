@@ -3,10 +3,12 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from obskit.export._merge import Merged, Reading
+from obskit.export._merge import Merged, Reading, exact, total
 from obskit.export._snapshot import Family, families, packed, unpacked
 
 NOTHING = memoryview(b"")
@@ -168,7 +170,7 @@ def test_a_sum_that_may_fall_is_not_shown():
     reading = Reading(1, True, NOTHING, [head])
     merging = Merged([reading])
     labels = [("h_bucket", (("le", bound),)) for bound in ("-1.0", "1.0", "+Inf")]
-    merging.families["h"].cells.update({**dict.fromkeys(labels, 2.0), ("h_sum", ()): -3.0})
+    merging.families["h"].cells.update({**{label: [2.0] for label in labels}, ("h_sum", ()): [-3.0]})
     [metric] = merging.metrics()
     assert [(sample.name, sample.value) for sample in metric.samples] == [
         ("h_bucket", 2),
@@ -176,3 +178,16 @@ def test_a_sum_that_may_fall_is_not_shown():
         ("h_bucket", 6),
         ("h_count", 6),
     ]
+
+
+@given(st.lists(st.floats(0, 1e9), min_size=2, max_size=12), st.randoms())
+def test_a_sum_is_the_same_in_any_order_and_however_much_of_it_is_folded(parts, random):
+    whole = total(parts)
+    random.shuffle(parts)
+    cut = random.randrange(len(parts))
+    assert total([*exact(parts[:cut]), *parts[cut:]]) == total([*parts[cut:], *exact(exact(parts[:cut]))]) == whole
+
+
+def test_sums_that_are_no_numbers_are_no_errors():
+    assert total([math.inf, 1.0]) == exact([math.inf, 1.0])[0] == math.inf
+    assert math.isnan(total([math.inf, -math.inf]))

@@ -9,7 +9,7 @@ from itertools import takewhile
 import orjson
 
 from obskit.export._cells import FAMILY, FOLDED, LONGEST_KEY, SAMPLE, VALUE, CellFile, records
-from obskit.export._merge import Merged, MergedHistogram
+from obskit.export._merge import Merged, MergedHistogram, exact
 from obskit.export._values import value_key
 from obskit.semconv import LABEL_OVERFLOW
 
@@ -23,8 +23,8 @@ def write_departed(file: CellFile, merged: Merged, folded: Sequence[str], most_s
     for worker in folded:  # first, where readers look for them
         file.append(FOLDED, worker.encode())
     _write_histograms(file, merged, most_series)
-    for key, value in list(merged.unknown.items())[:_MOST_VALUES]:
-        file.append(VALUE, key, 8).cast("d")[0] = value
+    for key, parts in list(merged.unknown.items())[:_MOST_VALUES]:
+        _write_value(file, VALUE, key, parts)
     for family in merged.families.values():
         if not family.adds_up:
             continue
@@ -32,12 +32,17 @@ def write_departed(file: CellFile, merged: Merged, folded: Sequence[str], most_s
         if len(head) >= LONGEST_KEY:
             continue
         file.append(FAMILY, head)
-        for kind, values in ((VALUE, family.cells), (SAMPLE, family.values)):
-            for (name, labels), value in list(values.items())[:_MOST_VALUES]:
+        for kind, values in ((VALUE, family.cells), (SAMPLE, family.sums)):
+            for (name, labels), parts in list(values.items())[:_MOST_VALUES]:
                 names, label_values = [list(part) for part in zip(*labels, strict=True)] or ([], [])
                 key = value_key(family.head.name, name, names, label_values)
                 if len(key) < LONGEST_KEY:
-                    file.append(kind, key, 8).cast("d")[0] = value
+                    _write_value(file, kind, key, parts)
+
+
+def _write_value(file: CellFile, kind: int, key: bytes, parts: list[float]) -> None:
+    for part in exact(parts):
+        file.append(kind, key, 8).cast("d")[0] = part
 
 
 def _write_histograms(file: CellFile, merged: Merged, most_series: int) -> None:
@@ -50,15 +55,18 @@ def _write_histograms(file: CellFile, merged: Merged, most_series: int) -> None:
             _write_histogram(file, key, series)
         else:
             overflow = family + b"\n" + _overflow_labels(labels)
-            overflows.setdefault(overflow, MergedHistogram("", len(series.counts))).add(*series.read())
+            overflows.setdefault(overflow, MergedHistogram("", len(series.counts))).add(series)
     for key, series in overflows.items():
         _write_histogram(file, key, series)
 
 
 def _write_histogram(file: CellFile, key: bytes, series: MergedHistogram) -> None:
-    counts, total, exemplars = series.read()
+    counts, _, exemplars = series.read()
+    *rest, largest = exact(series.sums)
     cells = file.histogram(key, len(counts))
-    cells.sums[0] = total
+    cells.sums[0] = largest
+    for part in rest:
+        file.histogram(key, len(counts)).sums[0] = part
     for bucket, (count, seen) in enumerate(zip(counts, exemplars, strict=True)):
         cells.counts[bucket] = count
         if seen is not None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import fsum, isfinite
 from operator import add
 from typing import Any
 
@@ -39,7 +40,7 @@ _MODES = {
     semconv.METRIC_HEALTH_STATUS: "min",
     semconv.METRIC_HEALTH_DURATION: "max",
 }
-_COMBINE: dict[str, Callable[[float, float], float]] = {"sum": add, "min": min, "max": max}
+_COMBINE: dict[str, Callable[[float, float], float]] = {"min": min, "max": max}
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -61,15 +62,40 @@ class Reading:
     families: list[Family]
 
 
+def total(parts: list[float]) -> float:
+    """The sum, rounded once: in whatever order workers come, and however many have been folded, it never goes back."""
+    try:
+        return fsum(parts)
+    except (OverflowError, ValueError):  # infinities
+        return sum(parts)
+
+
+def exact(parts: list[float]) -> list[float]:
+    """A few numbers whose sum is that of `parts`, nothing rounded (Shewchuk 1997, as in ``math.fsum``)."""
+    if not all(map(isfinite, parts)):
+        return [sum(parts)]
+    found: list[float] = []
+    for part in parts:
+        high, kept = part, []
+        for other in found:
+            larger, smaller = (high, other) if abs(high) >= abs(other) else (other, high)
+            high = larger + smaller
+            low = smaller - (high - larger)
+            if low:
+                kept.append(low)
+        found = [*kept, high]
+    return found
+
+
 class MergedHistogram:
     """A label set of one of obskit's histograms, over all workers."""
 
-    __slots__ = ("_origins", "_stamps", "counts", "sum", "text")
+    __slots__ = ("_origins", "_stamps", "counts", "sums", "text")
 
     def __init__(self, text: str, buckets: int) -> None:
         self.text = text
         self.counts = [0] * buckets
-        self.sum = 0.0
+        self.sums: list[float] = []
         self._stamps = [0] * buckets
         self._origins: list[ExemplarCells | None] = [None] * buckets
 
@@ -77,7 +103,7 @@ class MergedHistogram:
         """Add what a worker has observed."""
         counts, sums, exemplars = histogram_cells(memory, len(self.counts))
         self.counts = list(map(add, self.counts, counts))
-        self.sum += sums[0]
+        self.sums.append(sums[0])
         stamps = exemplars.stamps()
         if any(stamps):
             mine = self._stamps
@@ -86,15 +112,15 @@ class MergedHistogram:
                     mine[bucket] = stamp
                     self._origins[bucket] = exemplars
 
-    def add(self, counts: list[int], total: float, exemplars: list[Seen | None]) -> None:  # noqa: ARG002
+    def add(self, other: MergedHistogram) -> None:
         """Add another label set's; its exemplars stay behind."""
-        self.counts = list(map(add, self.counts, counts))
-        self.sum += total
+        self.counts = list(map(add, self.counts, other.counts))
+        self.sums += other.sums
 
     def read(self) -> tuple[list[int], float, list[Seen | None]]:
         """Counts of each bucket (not cumulative), their sum, the latest exemplar of each."""
         seen = [None if origin is None else origin[bucket] for bucket, origin in enumerate(self._origins)]
-        return self.counts, self.sum, seen
+        return self.counts, total(self.sums), seen
 
 
 @dataclass(slots=True)
@@ -104,8 +130,9 @@ class MergedFamily:
     head: Family
     values: dict[tuple[str, Labels], float] = field(default_factory=dict)
     exemplars: dict[tuple[str, Labels], Any] = field(default_factory=dict)
-    #: Values of cells: buckets not cumulative.
-    cells: dict[tuple[str, Labels], float] = field(default_factory=dict)
+    #: What is added up, worker by worker; of cells, where buckets are not cumulative, and of samples.
+    cells: dict[tuple[str, Labels], list[float]] = field(default_factory=dict)
+    sums: dict[tuple[str, Labels], list[float]] = field(default_factory=dict)
     _set_at: dict[tuple[str, Labels], float] = field(default_factory=dict)
 
     @property
@@ -125,6 +152,8 @@ class MergedFamily:
         if mode == "mostrecent":
             if when >= self._set_at.get(key, 0.0):
                 self._set_at[key], self.values[key] = when, value
+        elif mode == "sum":
+            self.sums.setdefault(key, []).append(value)
         elif key in self.values and mode != "all":
             self.values[key] = _COMBINE[mode](self.values[key], value)
         else:
@@ -142,7 +171,9 @@ class MergedFamily:
         """The family as prometheus_client's formats take it."""
         metric = Metric(self.head.name, self.head.documentation, self.head.type)
         metric.name, metric.unit = self.head.name, self.head.unit
-        values = self.values | _cumulative(self.cells, self.head)
+        cells = {key: total(parts) for key, parts in self.cells.items()}
+        sums = {key: total(parts) for key, parts in self.sums.items()}
+        values = self.values | sums | _cumulative(cells, self.head)
         for key, value in values.items():
             name, labels = key
             exemplar = self.exemplars.get(key)
@@ -183,12 +214,12 @@ class Merged:
     def __init__(self, readings: Iterable[Reading], known: Iterable[Family] = ()) -> None:
         self.families: dict[str, MergedFamily] = {}
         #: Values in cells of metrics that no worker has told of, by their keys: not yet, or of a registry not shown.
-        self.unknown: dict[bytes, float] = {}
+        self.unknown: dict[bytes, list[float]] = {}
         #: What is shown besides, added up by somebody else.
         self.others: Iterable[Metric] = ()
         self._histograms: dict[bytes, MergedHistogram] = {}
-        self._cells: dict[bytes, float] = {}
-        self._samples: dict[bytes, float] = {}
+        self._cells: dict[bytes, list[float]] = {}
+        self._samples: dict[bytes, list[float]] = {}
         for reading in readings:
             for family in with_losses(reading):
                 self._take_family(family, reading)
@@ -233,22 +264,21 @@ class Merged:
                     series = self._histograms[key] = MergedHistogram(key.split(b"\n", 2)[2].decode(), buckets)
                 series.take(cells)
             elif kind == VALUE:
-                self._cells[key] = self._cells.get(key, 0.0) + cells.cast("d")[0]
+                self._cells.setdefault(key, []).append(cells.cast("d")[0])
             elif kind == SAMPLE:
-                self._samples[key] = self._samples.get(key, 0.0) + cells.cast("d")[0]
+                self._samples.setdefault(key, []).append(cells.cast("d")[0])
             elif kind == FAMILY:
                 self._family(Family._make([*orjson.loads(key), []]))
 
-    def _settle(self, values: dict[bytes, float], *, stored: bool) -> None:
-        for key, value in values.items():
+    def _settle(self, values: dict[bytes, list[float]], *, stored: bool) -> None:
+        for key, parts in values.items():
             metric, name, names, label_values = orjson.loads(key)
             family = self.families.get(metric)
             if family is None:
-                self.unknown[key] = value
+                self.unknown[key] = parts
             elif family.adds_up:
-                where = family.cells if stored else family.values
-                labels = name, tuple(zip(names, label_values, strict=True))
-                where[labels] = where.get(labels, 0.0) + value
+                where = family.cells if stored else family.sums
+                where.setdefault((name, tuple(zip(names, label_values, strict=True))), []).extend(parts)
 
 
 def with_losses(reading: Reading) -> list[Family]:
