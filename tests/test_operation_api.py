@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -580,6 +581,24 @@ def test_annotate_takes_a_mapping_keywords_or_both(captured):
     assert {name: line[name] for name in expected} == expected
 
 
+def test_a_name_that_is_reported_while_it_is_accumulated_holds_nobody_up(captured, monkeypatch):
+    other = Operation(Pipeline(), semconv.EVENT_OPERATION, "other", SpanKind.INTERNAL, fields={})
+
+    class Sends(logging.Handler):
+        """Sends records by a thread of its own, whose calls roll up, and waits for it."""
+
+        def emit(self, record):
+            thread = threading.Thread(target=other.accumulate, args=("sent",), daemon=True)
+            thread.start()
+            thread.join(10)
+
+    log = logging.getLogger("obskit")
+    monkeypatch.setattr(log, "handlers", [*log.handlers, Sends()])
+    with obskit.operation("job"):
+        obskit.accumulate("http.route", 1)
+        assert other.fields == {"sent": 1}
+
+
 def test_accumulate_adds_up(captured):
     with obskit.operation("job"):
         for amount in (1, 2.5):
@@ -841,3 +860,43 @@ def test_an_operation_that_has_ended_is_freed_without_the_collector():
             assert seen() is None
     finally:
         gc.enable()
+
+
+def test_a_failure_keeps_nothing_of_its_code_alive():
+    import gc
+    import weakref
+
+    class Payload:
+        pass
+
+    seen = []
+
+    def fail():
+        payload = Payload()
+        seen.append(weakref.ref(payload))
+        with obskit.operation("job") as op:
+            assert op.parent is None
+            raise ValueError
+
+    gc.collect()
+    gc.disable()
+    try:
+        with capture(config=Config(log_mode="off")):
+            with contextlib.suppress(ValueError):
+                fail()
+            assert seen[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_a_chain_of_operations_that_each_begin_the_next_does_not_grow():
+    def begin(context):
+        return Operation(Pipeline(), semconv.EVENT_OPERATION, "step", SpanKind.INTERNAL, fields={}, context=context)
+
+    op = begin(None)
+    for _ in range(3):
+        below = begin(op.context)
+        assert below.parent is op
+        op.finish()
+        op = below
+    assert op.parent.parent is None

@@ -41,11 +41,12 @@ class Operation:
         kind: OpenTelemetry's span kind.
         fields: the wide event, flat, named by the semantic conventions.
         context: the OpenTelemetry context of the work, until it ends: it holds the span and this operation.
-        parent: the operation of this process that it was started under, if any.
+        parent: the operation of this process that it was started under, if any; None once it has ended.
         remote: the span of another process that it was started under, where `context` does not hold it.
         start_ns: wall clock, nanoseconds since the epoch.
         duration_ns: set by ``finish``; the span ends at ``start_ns + duration_ns``.
-        outcome, error_type, exception: set by ``finish``.
+        outcome, error_type: set by ``finish``.
+        exception: what it ends by, for the signals; None once it has ended.
         written: the exception as the first signal wrote it down, for the others to say the same.
         trace_id, span_id, trace_flags: lower-case hex, empty when there is no trace.
         sampled: whether the trace is recorded.
@@ -140,8 +141,8 @@ class Operation:
     def root(self) -> Operation:
         """The outermost operation of this process that is still running above this one, or itself."""
         op = self
-        while op.parent is not None and not op.parent.ended:
-            op = op.parent
+        while (above := op.parent) is not None and not above.ended:
+            op = above
         return op
 
     @property
@@ -166,8 +167,8 @@ class Operation:
     def accumulate(self, name: str, amount: float = 1) -> None:
         """Add `amount` to the number in field `name`; see :func:`accumulate`."""
         try:
+            name = self._pipeline.policy.name_of(name)  # which may log, and that takes locks of others
             with LOCK:
-                name = self._pipeline.policy.name_of(name)
                 before = self.fields.get(name, 0)
                 self.annotate({name: before + amount if isinstance(before, (int, float)) else amount})
         except Exception as error:
@@ -210,7 +211,9 @@ class Operation:
                 signal.finish(self)
             except Exception as error:
                 contained(signal.name, error)
-        self.context = _EMPTY  # which holds this operation: a cycle would wait for the collector
+        # Cycles would wait for the collector: the context holds this operation, and so do frames of the traceback. And
+        # of a chain in which each begins the next, all that have ended would be kept by the last.
+        self.context, self.exception, self.parent = _EMPTY, None, None
 
 
 class _NoOperation(Operation):

@@ -1,7 +1,10 @@
 """What instrumentors start is an operation, whatever they do with it; and no value of a query is shown."""
 
 import asyncio
+import contextlib
+import gc
 import re
+import weakref
 
 import pytest
 from hypothesis import given
@@ -78,6 +81,30 @@ def test_an_instrumentors_span_is_as_good_as_the_sdks(captured, tracer):
     assert "late" not in seen.attributes
     assert len([name for name in seen.attributes if name.startswith("more.")]) == 7  # the limit is 8
     assert captured.line("job ok")["db.client.count"] == 1
+
+
+def test_a_query_that_fails_keeps_nothing_of_its_code_alive(captured, tracer):
+    class Payload:
+        pass
+
+    seen = []
+
+    def fail():
+        payload = Payload()
+        seen.append(weakref.ref(payload))
+        with tracer.start_as_current_span("SELECT", kind=SpanKind.CLIENT) as span:
+            assert span.is_recording()
+            raise ValueError
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            fail()
+        assert captured.span("SELECT").attributes["error.type"] == "ValueError"
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_names_of_before_are_the_stable_ones(captured, tracer):

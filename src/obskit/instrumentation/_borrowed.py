@@ -257,3 +257,4 @@ class _BorrowedSpan(Span):
             op.finish(exception=exception)
         else:
             op.finish(cancelled=True)
+        self._exception = None  # the frames of its traceback hold this span
