@@ -1,6 +1,9 @@
 """Kinds of request, and every way in which one can end: exchanges and connections, message by message."""
 
 import asyncio
+import gc
+import logging
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -126,6 +129,45 @@ async def test_an_exchange(captured, case):
     assert captured.metric("http_server_active_requests") == 0
     labels = {"http_response_status_code": str(status or ""), "error_type": error_type or ""}
     assert captured.metric("http_server_request_duration_seconds_count", **labels) == 1
+
+
+async def test_headers_that_can_be_read_once_are_the_servers_to_read(captured):
+    headers = [(b"x-one", b"1"), (b"content-type", b"text/event-stream"), (b"x-two", b"2")]
+    sent, error = await drive(captured, sending({**START, "headers": iter(headers)}, LAST))
+
+    assert error is None
+    assert list(sent[0]["headers"]) == headers
+    assert captured.metric("obskit_stream_duration_seconds_count") == 1
+
+
+WRONG = {
+    # name: (app, what it receives, what it raises, how often obskit breaks)
+    "a body that is none": (sending(START, LAST, first=[1]), ({"type": "http.request", "body": None},), None, 1),
+    "a status that is none": (sending({**START, "status": "200"}, LAST), (), None, 3),
+    "and the app raises": (sending({**START, "status": "200"}, then=KeyError("x")), (), KeyError, 2),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+async def test_messages_that_break_obskit_change_nothing_of_the_exchange(captured, contained_errors, case):
+    app, messages, raised, times = WRONG[case]
+    _, error = await drive(captured, app, messages)
+
+    assert (None if error is None else type(error)) == raised
+    assert event(captured)["event.name"] == "http.server.request"
+    assert captured.metric("http_server_active_requests") == 0
+    assert [component for component, _ in contained_errors] == ["asgi"] * times
+    contained_errors.clear()
+
+
+async def test_a_status_that_breaks_obskit_changes_nothing_of_the_connection(captured, contained_errors):
+    denied = {"type": "websocket.http.response.start", "status": "403", "headers": []}
+    sent, error = await drive(captured, sending(denied), (CONNECT,), websocket())
+
+    assert (sent, error) == ([denied], None)
+    assert captured.metric("obskit_websocket_active") == 0
+    assert {component for component, _ in contained_errors} == {"asgi"}
+    contained_errors.clear()
 
 
 async def test_a_second_answer_changes_nothing_of_the_first(captured):
@@ -475,6 +517,54 @@ async def test_a_message_from_a_client_that_breaks_obskit_still_reaches_the_app(
     assert event(captured)["outcome"] == "ok"
     assert [component for component, _ in contained_errors] == ["asgi"]
     contained_errors.clear()
+
+
+async def test_a_filter_that_raises_does_not_fail_a_path_that_is_left_to_the_app(
+    captured, contained_errors, monkeypatch
+):
+    def breaks(record):
+        raise ValueError(record)
+
+    async def livez(_request):
+        return PlainTextResponse("theirs")
+
+    monkeypatch.setattr(logging.getLogger("obskit"), "filters", [breaks])
+    sent, error = await drive(captured, Starlette(routes=[Route("/livez", livez)]), scope=http(path="/livez"))
+
+    assert (error, sent[-1]["body"]) == (None, b"theirs")
+    assert [component for component, _ in contained_errors] == ["asgi"]
+    contained_errors.clear()
+
+
+class Payload:
+    """What a request holds while it is served."""
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("handled", [True, False])
+async def test_a_failure_keeps_nothing_of_its_request_alive(captured, kind, handled):
+    answer = (BUSY, LAST) if kind == "http" else denial(500)
+    seen = []
+
+    async def app(scope, receive, send):
+        payload = Payload()
+        seen.append(weakref.ref(payload))
+        try:
+            raise KeyError("x")
+        except KeyError:
+            if not handled:
+                raise
+            for message in answer:
+                await send(message)
+
+    gc.collect()
+    gc.disable()
+    try:
+        await drive(captured, app, scope=http() if kind == "http" else websocket())
+        assert event(captured)["error.type"] == "KeyError"
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 # -- connections of frameworks ----------------------------------------------------------------------------------------

@@ -74,10 +74,14 @@ class Exchange:
     async def receive(self) -> Message:
         """The server's next message to the app."""
         message = await self._receive()
-        if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
-        elif message["type"] == "http.disconnect":
-            self._disconnected = True
+        try:
+            kind = message["type"]
+            if kind == "http.request":
+                self._received += len(message.get("body", b""))
+            elif kind == "http.disconnect":
+                self._disconnected = True
+        except Exception as error:
+            contained("asgi", error)
         return message
 
     async def send(self, message: Message) -> None:
@@ -108,6 +112,8 @@ class Exchange:
         op = self.op
         op.fields[semconv.TIME_TO_FIRST_BYTE_MS] = op.elapsed_ms()
         headers: Iterable[tuple[bytes, bytes]] = message.get("headers") or ()
+        if iter(headers) is headers:  # it can be read once, and that is for the server to do
+            message["headers"] = headers = list(headers)
         for name, value in headers:
             if name == b"content-type":
                 op.stream = value[:17] == b"text/event-stream"

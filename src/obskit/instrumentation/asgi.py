@@ -115,14 +115,11 @@ class ObservedApp:
         token = otel_context.attach(op.context)
         try:
             await self.app(scope, exchange.receive, exchange.send)
-        except Exception as error:
-            exchange.failed(error)
-            raise
-        except BaseException:
-            exchange.finish(cancelled=True)
+        except BaseException as error:
+            _end(exchange, error)
             raise
         else:
-            exchange.returned()
+            _end(exchange, None)
         finally:
             leave(token)
 
@@ -217,13 +214,13 @@ class ObservedApp:
         path = path_below_root(scope) if scope.get("root_path") else scope["path"]
         if not self._endpoints.handles(path):
             return False
+        theirs = False
         try:
             theirs = routes_exactly(self._routed_by, path)
+            if theirs:
+                self._options.left_to_app(path)
         except Exception as error:  # liveness must not depend on the app's routes
             contained("asgi", error)
-            theirs = False
-        if theirs:
-            self._options.left_to_app(path)
         return not theirs
 
     def _begin_without_lifespan(self) -> None:
@@ -233,3 +230,17 @@ class ObservedApp:
             self._lifecycle.without_lifespan()
         except Exception as error:
             contained("asgi", error)
+
+
+def _end(exchange: Exchange | Connection, error: BaseException | None) -> None:
+    """End a connection's operation by how the app was left; it ends also where what it would say cannot be told."""
+    try:
+        if error is None:
+            exchange.returned()
+        elif isinstance(error, Exception):
+            exchange.failed(error)
+        else:
+            exchange.finish(cancelled=True)
+    except Exception as fault:
+        contained("asgi", fault)
+        exchange.op.finish()
