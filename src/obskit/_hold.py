@@ -49,6 +49,16 @@ class Hold:
         """Whether it is decided that it is kept."""
         return self.threshold is not None and self.threshold != NEVER
 
+    def decide(self, threshold: int) -> None:
+        """Say what it is kept by.
+
+        What stands above and is decided, too, cannot be ruled any more: of a chain in which each root begins the next,
+        all would be kept in memory by the last.
+        """
+        self.threshold = threshold
+        while self.above is not None and self.above.threshold is not None:
+            self.above = self.above.above
+
     def rule(self) -> None:
         """A rule keeps it, and what stands above it, so that the trace is whole."""
         hold: Hold | None = self

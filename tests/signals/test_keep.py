@@ -28,6 +28,7 @@ from starlette.testclient import TestClient
 
 import obskit
 from obskit import Config
+from obskit._hold import hold_of
 from obskit._keep import Rules, rules_of
 from obskit._probability import threshold_of
 from obskit.exceptions import ConfigError
@@ -422,6 +423,25 @@ def test_work_that_starts_after_its_root_goes_its_way_where_that_is_kept_and_els
                     raise ValueError("no")
         assert names(captured) == ["a", "a late", "b late"]
         assert [line["message"] for line in lines(captured)] == ["a error", "a late ok", "b late error"]
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_a_chain_of_roots_that_each_begin_the_next_does_not_grow(overlapping):
+    def begin(context):
+        return obskit.operation("step", kind="consumer", parent=context)._start().op
+
+    with keeping("errors"):
+        op = begin(caller(OUT))
+        for _ in range(4):
+            before, context = op, op.context
+            if not overlapping:
+                before.finish()
+            op = begin(context)
+            before.finish()
+        hold = hold_of(op.span.get_span_context())
+        assert hold.above.above is None
+        op.finish()
+        assert hold.above is None
 
 
 @pytest.mark.parametrize(("trace_id", "kept"), [(IN, True), (OUT, False)])

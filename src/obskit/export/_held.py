@@ -85,7 +85,7 @@ class HeldSpans(SpanQueue):
             threshold: what they are kept by; NEVER: they are not.
         """
         with self._lock:
-            hold.threshold = threshold
+            hold.decide(threshold)
             spans = self._forget(hold)
         self._let_go(spans, hold)
 

@@ -72,7 +72,7 @@ class Keep:
         if is_root and hold.threshold is None:
             threshold = self._keeping.applied(context, ruled=hold.ruled)
             if self._holder is None:
-                hold.threshold = threshold
+                hold.decide(threshold)
             else:
                 self._holder.settle(hold, threshold)
         if op.sampled and not self._exported:
