@@ -1,6 +1,7 @@
 """The queue: every span is accounted for, and no call outlasts its deadline, whatever the exporter does."""
 
 import io
+import logging
 import os
 import signal
 import threading
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import TraceFlags
 
+from obskit import _guard
 from obskit.export import _queue, otlp
 from obskit.export._encodings import SPANS
 from obskit.export._exporter import ExportResult, SdkExporter
@@ -255,6 +257,48 @@ def test_without_a_thread_spans_are_kept_and_counted(queue_of, contained_errors,
     assert queue.flush(5)
     assert queue.tally.exported == 1
     assert {component for component, _ in contained_errors} == {"spans"}
+    contained_errors.clear()
+
+
+def test_without_a_thread_nobody_is_held_up_by_what_is_logged_of_it(queue_of, contained_errors, monkeypatch):
+    queue, done = queue_of(opened()), []
+    start = threading.Thread.start
+
+    def no_more_threads(thread):
+        if thread.name == "obskit-spans":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def sends(_component, _error):
+        """As a handler that sends records does, in another thread that waits for the same lock."""
+        other = threading.Thread(target=lambda: done.append(queue.tally.queued and put(queue, 1)), daemon=True)
+        other.start()
+        other.join(10)
+
+    monkeypatch.setattr(threading.Thread, "start", no_more_threads)
+    _guard.observers.append(sends)
+    try:
+        put(queue, 1)
+        assert done == [None]
+    finally:
+        _guard.observers.remove(sends)
+    contained_errors.clear()
+
+
+def test_a_filter_that_raises_does_not_end_the_exports(queue_of, contained_errors, monkeypatch):
+    def breaks(record):
+        raise ValueError(record)
+
+    gate = opened([ExportResult({"http": 1}, "refused")])
+    queue = queue_of(gate, max_batch_size=1)
+    monkeypatch.setattr(logging.getLogger("obskit"), "filters", [breaks])
+    put(queue, 1)
+    until(lambda: contained_errors)
+    thread = queue._thread
+    put(queue, 1)
+    assert queue.flush(5)
+    assert queue._thread is thread
+    assert [component for component, _ in contained_errors] == ["spans"] * 1
     contained_errors.clear()
 
 

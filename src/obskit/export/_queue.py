@@ -110,6 +110,7 @@ class BatchQueue(Generic[T]):
 
     def put(self, item: T) -> None:
         """Queue an item, or count it as dropped; never blocks and never raises."""
+        fault = None
         with self._lock:
             self.tally.produced += 1
             waiting = len(self._queue)
@@ -117,9 +118,11 @@ class BatchQueue(Generic[T]):
                 self._queue.append(item)
                 # The thread sleeps until there is something, then until a batch is full: wake it at these edges only.
                 if not waiting or waiting == self._last_of_batch:
-                    self._wake()
+                    fault = self._wake()
             else:
                 self.tally.dropped[SHUTDOWN if self._closed else QUEUE_FULL] += 1
+        if fault is not None:
+            contained(self._component, fault)
         if self._through_until and monotonic() < self._through_until:
             self._flush_briefly()
 
@@ -152,8 +155,11 @@ class BatchQueue(Generic[T]):
             if target == self._settled:
                 return True
             self._flush_to = max(self._flush_to, target)
-            self._wake()
-            return self._changed.wait_for(lambda: self._settled >= target, timeout)
+            fault = self._wake()
+            done = self._changed.wait_for(lambda: self._settled >= target, timeout)
+        if fault is not None:
+            contained(self._component, fault)
+        return done
 
     def close(self, timeout: float) -> bool:
         """Export what is queued, stop the thread, and close the exporter; later calls do nothing.
@@ -196,15 +202,17 @@ class BatchQueue(Generic[T]):
         except Exception as error:
             contained(self._component, error)
 
-    def _wake(self) -> None:
+    def _wake(self) -> Exception | None:
+        """Let the thread look; what keeps it from running, for the caller to log once it holds no lock."""
+        fault = None
         if self._thread is None or not self._thread.is_alive():
             try:
                 self._thread = threading.Thread(target=self._run, name=f"obskit-{self._component}", daemon=True)
                 self._thread.start()
             except RuntimeError as error:  # no more threads, or the interpreter is going down
-                self._thread = None
-                contained(self._component, error)
+                self._thread, fault = None, error
         self._changed.notify_all()
+        return fault
 
     def _run(self) -> None:
         # Clients that other instrumentations observe must not make spans of an export.
@@ -247,7 +255,10 @@ class BatchQueue(Generic[T]):
             for reason, count in result.dropped.items():
                 self.tally.dropped[reason] = self.tally.dropped.get(reason, 0) + count
             self._changed.notify_all()
-        self._report(result)
+        try:
+            self._report(result)
+        except Exception as error:  # of somebody else's filter or handler: the thread goes on
+            contained(self._component, error)
 
     def _report(self, result: ExportResult) -> None:
         """Say that items are lost at most once a minute, and once that it is over."""
