@@ -101,6 +101,16 @@ def touched(app):
     }
 
 
+@pytest.fixture(autouse=True)
+def servers_loggers_are_as_before():
+    loggers = [logging.getLogger(name) for name in uvicorn.config.LOGGING_CONFIG["loggers"]]
+    before = [(each, each.level, each.propagate, each.disabled, [*each.handlers]) for each in loggers]
+    yield
+    for logger, *state in before:
+        logger.level, logger.propagate, logger.disabled, logger.handlers = state
+        logger.manager._clear_cache()
+
+
 def servers_logging():
     """As `uvicorn` from the command line leaves it."""
     logging.config.dictConfig(copy.deepcopy(uvicorn.config.LOGGING_CONFIG))

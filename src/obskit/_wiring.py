@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client import REGISTRY, CollectorRegistry
 
@@ -30,10 +29,8 @@ from obskit.config import Config
 from obskit.export._build import log_queue, metrics_push, span_queue
 from obskit.export._exporter import REASONS, Exporter
 from obskit.export._held import HeldSpans
-from obskit.export._push import Push
-from obskit.export.log_records import LogQueue
 from obskit.export.multiprocess import Workers
-from obskit.export.spans import SPAN_REASONS, SpanQueue
+from obskit.export.spans import SPAN_REASONS
 from obskit.export.writer import LineWriter
 from obskit.health.checks import Checks
 from obskit.health.endpoints import Endpoints
@@ -78,7 +75,7 @@ def wire(
         ConfigError: what only shows when the parts are made, such as a certificate that cannot be read.
     """
     with ExitStack() as undo:
-        handle = _wired(undo, wanted, _named(wanted, app), place, writer or LineWriter(_STDOUT), exporter)
+        handle = _Wiring(undo, wanted, _named(wanted, app), writer or LineWriter(_STDOUT), exporter).handle(place)
         handle.undo = undo.pop_all()
         return handle
 
@@ -88,123 +85,231 @@ def _named(wanted: Config, app: Any) -> Config:
     return dataclasses.replace(wanted, service_name=name, service_version=resolve_service_version(wanted, name))
 
 
-def _wired(  # noqa: PLR0913  (see wire)
-    undo: ExitStack, wanted: Config, config: Config, place: str, writer: Writer, exporter: Exporter[ReadableSpan] | None
-) -> Obskit:
-    resource = build_resource(config)
-    redactor = Redactor(config.redact, config.redact_allow)
-    exceptions = Exceptions(redactor.text)
-    policy = FieldPolicy(
-        redactor, max_fields=config.attribute_count_limit, max_length=config.attribute_value_length_limit
-    )
-    pipeline = Pipeline(policy=policy)
-    registry = CollectorRegistry()
+class _Wiring:
+    """The parts of one process, made in the order in which they need each other.
 
-    keeping = Keeping(config.keep, config.keep_rate)
-    by_file = bool(os.environ.get(CONFIG_FILE))
-    log_records = None if by_file else log_queue(config, resource)
-    logs = _logs(config, resource, writer, redactor, keeping, log_records, undo)
-    spans = span_queue(config, exporter, redactor, keeping)
-    processors = Processors(*([spans] if spans else []))
-    outlets = Outlets(writer, processors)
-    outlets.add(spans, log_records)
-    workers = Workers(
-        (registry, REGISTRY),
-        explicit=config.worker_group,
-        service=config.service_name or "",
-        series_limit=config.series_limit,
-    )
-    undo.callback(workers.close)
-    metrics = _metrics(config, registry, workers)
-    push = None if by_file else metrics_push(config, resource, (registry, REGISTRY), pushed)
-    outlets.add(push)
-    clients = Clients(pipeline, config.clients, Outgoing(config.propagators, config.propagate_to))
-    databases = Databases(pipeline, config.clients)
-    health = Checks()
-    undo.callback(health.close)
+    Args:
+        undo: takes back what they touch.
+        wanted, writer, exporter: see :func:`wire`.
+        config: what was asked for, with the names filled in.
+    """
 
-    pipeline.signals = () if logs.signal is None else (logs.signal,)
-    if config.enabled:
-        traces = Traces(build_spans(config, resource, policy, exceptions, processors, undo), exceptions)
-        pipeline.signals = (traces, *_keep(config, keeping, spans), metrics, *pipeline.signals)
-        _propagate(config, undo)
-        if config.metrics_exporter != ("none",) and not by_file:
-            OtelMetrics(scraped, registry)
-            make_live(Meters(config, resource), undo)
-        clients.install()
-        undo.callback(clients.restore)
-        databases.install()
-        undo.callback(databases.restore)
-    install(pipeline)
-    undo.callback(install, Pipeline())
+    def __init__(
+        self,
+        undo: ExitStack,
+        wanted: Config,
+        config: Config,
+        writer: Writer,
+        exporter: Exporter[ReadableSpan] | None,
+    ) -> None:
+        self.undo, self.wanted, self.config, self.writer = undo, wanted, config, writer
+        # A declarative configuration file decides about providers, exporters and propagators.
+        self.by_file = bool(os.environ.get(CONFIG_FILE))
+        self.resource = build_resource(config)
+        self.redactor = Redactor(config.redact, config.redact_allow)
+        self.exceptions = Exceptions(self.redactor.text)
+        self.policy = FieldPolicy(
+            self.redactor, max_fields=config.attribute_count_limit, max_length=config.attribute_value_length_limit
+        )
+        self.pipeline = Pipeline(policy=self.policy)
+        self.registry = CollectorRegistry()
+        self.registries = (self.registry, REGISTRY)
+        self.health = Checks()
+        undo.callback(self.health.close)
+        self._outlets(exporter)
+        self._signals()
+        self._calls()
+        self._numbers()
 
-    target = _target(resource, config, workers)
-    _internals(registry, target, spans, log_records, push, writer, pipeline, metrics, health, clients)
-    endpoints = _endpoints(config, health, workers)
-    life = ServerLife(
-        config=config,
-        endpoints=endpoints,
-        pipeline=pipeline,
-        clients=clients,
-        logs=logs,
-        loop_monitor=LoopMonitor(EventLoopLag(registry, workers.keep, exponential=_exponential(config)).observe),
-        outlets=outlets,
-        workers=workers,
-        admin=None if config.admin_port is None else _admin(config.admin_port, config, endpoints, workers, undo),
-    )
-    handle = Obskit(
-        server_spans=choose(config),
-        config=config,
-        asked_for=wanted,
-        place=place,
-        registry=registry,
-        health=health,
-        endpoints=endpoints,
-        pipeline=pipeline,
-        outlets=outlets,
-        logs=logs,
-        life=life,
-    )
-    atexit.register(handle.close)
-    undo.callback(atexit.unregister, handle.close)
-    undo.callback(_sigterm.before_default(life.dying))
-    _say(config, (*wanted.warnings, *wanted.notes), logs, [*clients.installed, *databases.installed])
-    if push is not None:
-        push.start()
-    return handle
+    def handle(self, place: str) -> Obskit:
+        """What ``init()`` returns; from here on the process is wired."""
+        endpoints = self._endpoints()
+        life = self._life(endpoints)
+        handle = Obskit(
+            server_spans=choose(self.config),
+            config=self.config,
+            asked_for=self.wanted,
+            place=place,
+            registry=self.registry,
+            health=self.health,
+            endpoints=endpoints,
+            pipeline=self.pipeline,
+            outlets=self.outlets,
+            logs=self.logs,
+            life=life,
+        )
+        atexit.register(handle.close)
+        self.undo.callback(atexit.unregister, handle.close)
+        self.undo.callback(_sigterm.before_default(life.dying))
+        self._say()
+        if self.push is not None:
+            self.push.start()
+        return handle
 
+    def _outlets(self, exporter: Exporter[ReadableSpan] | None) -> None:
+        """How lines, records, spans and metrics leave."""
+        config = self.config
+        self.keeping = Keeping(config.keep, config.keep_rate)
+        self.log_records = None if self.by_file else log_queue(config, self.resource)
+        self.logs = self._logs()  # before what may have something to say
+        self.spans = span_queue(config, exporter, self.redactor, self.keeping)
+        self.processors = Processors(*([self.spans] if self.spans else []))
+        self.push = None if self.by_file else metrics_push(config, self.resource, self.registries, pushed)
+        self.outlets = Outlets(self.writer, self.processors)
+        self.outlets.add(self.spans, self.log_records, self.push)
+        self.workers = Workers(
+            self.registries,
+            explicit=config.worker_group,
+            service=config.service_name or "",
+            series_limit=config.series_limit,
+        )
+        self.undo.callback(self.workers.close)
 
-def _keep(config: Config, keeping: Keeping, spans: SpanQueue | None) -> tuple[Keep, ...]:
-    if config.keep_rate == 1.0 and config.request_log != "sampled":
-        return ()
-    elsewhere = _provider.foreign() == "exports" or bool(os.environ.get(CONFIG_FILE))
-    return (Keep(keeping, spans if isinstance(spans, HeldSpans) and not elsewhere else None, exported=elsewhere),)
+    def _signals(self) -> None:
+        """What operations become."""
+        config = self.config
+        self.metrics = Metrics(
+            registry=self.registry,
+            metric_fields=config.metric_fields,
+            series_limit=config.series_limit,
+            buckets=config.duration_buckets,
+            keep=self.workers.keep,
+            exponential=_exponential(config),
+        )
+        self.pipeline.signals = () if self.logs.signal is None else (self.logs.signal,)
+        if config.enabled:
+            spans = build_spans(config, self.resource, self.policy, self.exceptions, self.processors, self.undo)
+            traces = Traces(spans, self.exceptions)
+            self.pipeline.signals = (traces, *self._keep(), self.metrics, *self.pipeline.signals)
+        install(self.pipeline)
+        self.undo.callback(install, Pipeline())
 
+    def _keep(self) -> tuple[Keep, ...]:
+        if self.config.keep_rate == 1.0 and self.config.request_log != "sampled":
+            return ()
+        elsewhere = _provider.foreign() == "exports" or self.by_file
+        held = self.spans if isinstance(self.spans, HeldSpans) and not elsewhere else None
+        return (Keep(self.keeping, held, exported=elsewhere),)
 
-def _logs(  # noqa: PLR0913  (the parts that a line passes)
-    config: Config,
-    resource: Resource,
-    writer: Writer,
-    redactor: Redactor,
-    keeping: Keeping,
-    log_records: LogQueue | None,
-    undo: ExitStack,
-) -> LogPipeline:
-    logs = install_logs(
-        writer,
-        redactor,
-        mode=config.log_mode,
-        level=config.log_level,
-        log_format=config.log_format,
-        request_log=config.request_log,
-        encoder=encoder(config.log_profile, config.gcp_project),
-        share=_share(config, keeping),
-        left_out=writer.leave_out,
-        resource={name: str(value) for name, value in resource.attributes.items()},
-        records=None if log_records is None else log_records.add,
-    )
-    undo.callback(logs.restore)
-    return logs
+    def _logs(self) -> LogPipeline:
+        config = self.config
+        logs = install_logs(
+            self.writer,
+            self.redactor,
+            mode=config.log_mode,
+            level=config.log_level,
+            log_format=config.log_format,
+            request_log=config.request_log,
+            encoder=encoder(config.log_profile, config.gcp_project),
+            share=_share(config, self.keeping),
+            left_out=self.writer.leave_out,
+            resource={name: str(value) for name, value in self.resource.attributes.items()},
+            records=None if self.log_records is None else self.log_records.add,
+        )
+        self.undo.callback(logs.restore)
+        return logs
+
+    def _calls(self) -> None:
+        """What is observed beside requests: outbound calls, and the metrics of others."""
+        config = self.config
+        self.clients = Clients(self.pipeline, config.clients, Outgoing(config.propagators, config.propagate_to))
+        self.databases = Databases(self.pipeline, config.clients)
+        if not config.enabled:
+            return
+        self._propagate()
+        if config.metrics_exporter != ("none",) and not self.by_file:
+            OtelMetrics(scraped, self.registry)
+            make_live(Meters(config, self.resource), self.undo)
+        self.clients.install()
+        self.undo.callback(self.clients.restore)
+        self.databases.install()
+        self.undo.callback(self.databases.restore)
+
+    def _propagate(self) -> None:
+        propagator = propagation.propagator(self.config.propagators)
+        self.undo.callback(propagation.install, propagation.install(propagator))
+        if not self.by_file:
+            self.undo.callback(propagate.set_global_textmap, propagate.get_global_textmap())
+            propagate.set_global_textmap(propagator)
+
+    def _numbers(self) -> None:
+        """What obskit tells of itself and of the process."""
+        Internals(
+            registry=self.registry,
+            resource=self._target(),
+            spans=self.spans.tally if self.spans else Tally(SPAN_REASONS),
+            log_lines=self.writer.tally,
+            log_records=self.log_records.tally if self.log_records else Tally(REASONS),
+            metric_points=self.push.tally if self.push else Tally(REASONS),
+            log_bytes=lambda: self.writer.bytes_written,
+            dropped_fields=lambda: self.pipeline.dropped_fields,
+            calls_without_timeout=lambda: self.clients.without_timeout,
+            series_counts=self.metrics.series_counts,
+            checks=self.health.snapshot,
+        )
+        register_process_metrics(self.registry)
+
+    def _target(self) -> Mapping[str, Any]:
+        """What ``target_info`` shows; the id of a single worker says nothing of what all of them show."""
+        single, attributes = semconv.SERVICE_INSTANCE_ID, self.resource.attributes
+        if self.workers.group is None or single in self.config.resource_attributes:
+            return attributes
+        return {name: value for name, value in attributes.items() if name != single}
+
+    def _endpoints(self) -> Endpoints:
+        config = self.config
+        here = config.admin_port is None
+        return Endpoints(
+            self.health,
+            self.workers.exposition if here and "prometheus" in config.metrics_exporter else None,
+            live_path=config.live_path,
+            ready_path=config.ready_path,
+            startup_path=config.startup_path,
+            health_path=config.health_path if here else "",
+            metrics_path=config.metrics_path,
+        )
+
+    def _life(self, endpoints: Endpoints) -> ServerLife:
+        lag = EventLoopLag(self.registry, self.workers.keep, exponential=_exponential(self.config))
+        return ServerLife(
+            config=self.config,
+            endpoints=endpoints,
+            pipeline=self.pipeline,
+            clients=self.clients,
+            logs=self.logs,
+            loop_monitor=LoopMonitor(lag.observe),
+            outlets=self.outlets,
+            workers=self.workers,
+            admin=None if self.config.admin_port is None else self._admin(self.config.admin_port, endpoints),
+        )
+
+    def _admin(self, port: int, endpoints: Endpoints) -> Admin:
+        from obskit.health.admin import Admin  # noqa: PLC0415  (an HTTP server, for those who want it)
+
+        admin = Admin(
+            port,
+            metrics=self.workers.exposition if "prometheus" in self.config.metrics_exporter else None,
+            report=endpoints.report,
+            may_listen=self.workers.leads,
+            metrics_path=self.config.metrics_path,
+            health_path=self.config.health_path,
+        )
+        self.undo.callback(admin.stop)
+        return admin
+
+    def _say(self) -> None:
+        log = logging.getLogger("obskit")
+        for warning in (*self.wanted.warnings, *self.wanted.notes):
+            log.warning("%s", warning)
+        for line in banner(
+            self.config,
+            self.logs,
+            clients=[*self.clients.installed, *self.databases.installed],
+            console=self.logs.console,
+            foreign=_provider.foreign(),
+            by_file=self.by_file,
+        ):
+            log.info("%s", line)
 
 
 def _share(config: Config, keeping: Keeping) -> Share | None:
@@ -213,99 +318,6 @@ def _share(config: Config, keeping: Keeping) -> Share | None:
     return None if config.keep_rate == 1.0 else LineShare(keeping)
 
 
-def _metrics(config: Config, registry: CollectorRegistry, workers: Workers) -> Metrics:
-    return Metrics(
-        registry=registry,
-        metric_fields=config.metric_fields,
-        series_limit=config.series_limit,
-        buckets=config.duration_buckets,
-        keep=workers.keep,
-        exponential=_exponential(config),
-    )
-
-
 def _exponential(config: Config) -> bool:
     """Whether histograms need exponential buckets: only a push shows them."""
     return bool(config.pushes("metrics")) and config.metric_histograms == "base2_exponential_bucket_histogram"
-
-
-def _target(resource: Resource, config: Config, workers: Workers) -> Mapping[str, Any]:
-    """What ``target_info`` shows; the id of a single worker says nothing of what all of them show."""
-    single = semconv.SERVICE_INSTANCE_ID
-    if workers.group is None or single in config.resource_attributes:
-        return resource.attributes
-    return {name: value for name, value in resource.attributes.items() if name != single}
-
-
-def _internals(  # noqa: PLR0913  (each is a source of numbers of its own)
-    registry: CollectorRegistry,
-    target: Mapping[str, Any],
-    spans: SpanQueue | None,
-    log_records: LogQueue | None,
-    push: Push | None,
-    writer: Writer,
-    pipeline: Pipeline,
-    metrics: Metrics,
-    health: Checks,
-    clients: Clients,
-) -> None:
-    Internals(
-        registry=registry,
-        resource=target,
-        spans=spans.tally if spans else Tally(SPAN_REASONS),
-        log_lines=writer.tally,
-        log_records=log_records.tally if log_records else Tally(REASONS),
-        metric_points=push.tally if push else Tally(REASONS),
-        log_bytes=lambda: writer.bytes_written,
-        dropped_fields=lambda: pipeline.dropped_fields,
-        calls_without_timeout=lambda: clients.without_timeout,
-        series_counts=metrics.series_counts,
-        checks=health.snapshot,
-    )
-    register_process_metrics(registry)
-
-
-def _propagate(config: Config, undo: ExitStack) -> None:
-    propagator = propagation.propagator(config.propagators)
-    undo.callback(propagation.install, propagation.install(propagator))
-    if not os.environ.get(CONFIG_FILE):
-        undo.callback(propagate.set_global_textmap, propagate.get_global_textmap())
-        propagate.set_global_textmap(propagator)
-
-
-def _endpoints(config: Config, health: Checks, workers: Workers) -> Endpoints:
-    here = config.admin_port is None
-    return Endpoints(
-        health,
-        workers.exposition if here and "prometheus" in config.metrics_exporter else None,
-        live_path=config.live_path,
-        ready_path=config.ready_path,
-        startup_path=config.startup_path,
-        health_path=config.health_path if here else "",
-        metrics_path=config.metrics_path,
-    )
-
-
-def _admin(port: int, config: Config, endpoints: Endpoints, workers: Workers, undo: ExitStack) -> Admin:
-    from obskit.health.admin import Admin  # noqa: PLC0415  (an HTTP server, for those who want it)
-
-    admin = Admin(
-        port,
-        metrics=workers.exposition if "prometheus" in config.metrics_exporter else None,
-        report=endpoints.report,
-        may_listen=workers.leads,
-        metrics_path=config.metrics_path,
-        health_path=config.health_path,
-    )
-    undo.callback(admin.stop)
-    return admin
-
-
-def _say(config: Config, warnings: tuple[str, ...], logs: LogPipeline, clients: list[str]) -> None:
-    log = logging.getLogger("obskit")
-    for warning in warnings:
-        log.warning("%s", warning)
-    by_file = bool(os.environ.get(CONFIG_FILE))
-    foreign = _provider.foreign()
-    for line in banner(config, logs, clients=clients, console=logs.console, foreign=foreign, by_file=by_file):
-        log.info("%s", line)
