@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.budgets import DESIGN, RELEASE, Budget
+from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.results import Result
 
 _PEERS = (
@@ -77,9 +77,8 @@ def print_result(out: Console, result: Result) -> None:
 
 
 def print_budgets(out: Console, figures: Mapping[str, Mapping[str, float]]) -> None:
-    """This release's budgets and the design's, beside what was measured."""
-    for title, budgets in (("This release's budgets", RELEASE), ("The design's budgets", DESIGN)):
-        print_table(out, title, ("what", "budget", "measured", ""), [_budget_row(b, figures) for b in budgets])
+    """The budgets, beside what was measured."""
+    print_table(out, "Budgets", ("what", "budget", "measured", ""), [_budget_row(each, figures) for each in BUDGETS])
 
 
 def _budget_row(budget: Budget, figures: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
