@@ -574,7 +574,7 @@ def test_where_metrics_and_logs_are_pushed(environ, metrics, logs):
                 "OTEL_METRICS_EXPORTER": "otlp",
                 "OTEL_LOGS_EXPORTER": "otlp",
             },
-            "traces and metrics and logs",
+            "traces, metrics, logs",
         ),
     ],
 )
@@ -582,12 +582,35 @@ def test_grpc_that_is_not_installed_is_one_warning_and_no_export(environ, signal
     monkeypatch.setattr("obskit.config.grpc_is_installed", lambda: False)
     config = Config.from_env(environ)
     [warning] = config.warnings
-    assert warning.startswith(f"{signals} by grpc needs opentelemetry-exporter-otlp-proto-grpc")
+    assert warning.startswith(f"grpc for {signals} needs opentelemetry-exporter-otlp-proto-grpc")
     assert "4318" in warning
     assert config.pushes("traces") == config.pushes("metrics") == config.pushes("logs") == ()
     overruled = config.overlaid(Config(otlp_protocol="http/protobuf", otlp_logs_protocol="http/protobuf"))
     assert overruled.warnings == ()
-    assert overruled.pushes(signals.split()[0]) == ("otlp",)
+    assert overruled.pushes(signals.split(",")[0]) == ("otlp",)
+
+
+def test_contrib_by_a_variable_and_not_installed_is_one_warning_and_the_default(monkeypatch):
+    environ = {"OBSKIT_SERVER_SPANS": "contrib"}
+    assert Config.from_env(environ).server_spans == "contrib"
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.asgi", None)
+    config = Config.from_env(environ)
+    assert config.server_spans == "obskit"
+    [warning] = config.warnings
+    assert warning.startswith("OBSKIT_SERVER_SPANS='contrib' is ignored")
+    assert "pip install 'obskit[contrib]'" in warning
+    assert config.overlaid(Config(server_spans="native")).warnings == ()
+
+
+def test_contrib_is_not_installed_without_the_package_above_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "opentelemetry.instrumentation.asgi", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation", None)
+    assert Config.from_env({"OBSKIT_SERVER_SPANS": "contrib"}).server_spans == "obskit"
+
+
+def test_a_list_of_pairs_says_which_entry_is_none():
+    [warning] = Config.from_env({"OTEL_EXPORTER_OTLP_HEADERS": "a=b,c"}).warnings
+    assert "it must be name=value, percent-encoded UTF-8, with commas between entries; entry 2 is not" in warning
 
 
 def test_grpc_that_nothing_uses_is_no_warning(monkeypatch):

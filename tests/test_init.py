@@ -102,6 +102,13 @@ def test_the_service_is_called_as_the_app_is(app, name):
         assert obs.config.service_name.startswith(name)
 
 
+@pytest.mark.parametrize(("name", "hint"), [(None, " (set OTEL_SERVICE_NAME to name it)"), ("orders", "")])
+def test_init_says_how_to_name_a_service_without_a_name(name, hint, capfd):
+    obs = obskit.init(service_name=name)
+    (line,) = lines_of(capfd, obs)
+    assert line["message"].startswith(f"obskit {obskit.__version__} observes {obs.config.service_name}{hint} | ")
+
+
 def test_the_version_is_that_of_the_installed_distribution():
     with obskit.init(service_name="pytest") as obs:
         assert obs.config.service_version == pytest.__version__

@@ -55,10 +55,14 @@ def banner(  # noqa: PLR0913  (each is something to say)
     if clients:
         wired.append(f"clients → {' '.join(clients)}")
     off = [f"off: {what} ({why})" for what, why in _off(config, logs, foreign=foreign)]
-    head = f"obskit {__version__} observes {config.service_name}"
+    head = f"obskit {__version__} observes {config.service_name}{_nameless(config)}"
     if console:
         return [head, *(f"  {line}" for line in wired + off)]
     return [" | ".join([head, *wired, *off])]
+
+
+def _nameless(config: Config) -> str:
+    return " (set OTEL_SERVICE_NAME to name it)" if (config.service_name or "").startswith("unknown_service") else ""
 
 
 def _traces(config: Config, *, foreign: Foreign) -> Iterator[tuple[str, str]]:

@@ -95,7 +95,7 @@ def subset(*allowed: str) -> Kind:
     """Allow a list of some of `allowed`; the empty one is ``none`` in a variable."""
 
     def check(value: object) -> tuple[str, ...]:
-        sentence = "must be a list of " + ", ".join(allowed)
+        sentence = f"must be a list of {', '.join(allowed)}; none in the variable, () as argument, for none of them"
         names = _sequence(value, sentence)
         if not all(name in allowed for name in names):
             raise ValueError(sentence)
@@ -143,7 +143,7 @@ def pairs(text: str) -> dict[str, str]:
         except UnicodeDecodeError:
             equals = ""
         if not equals or not name.strip():
-            msg = f"entry {position} must be name=value, percent-encoded UTF-8, with commas between entries"
+            msg = f"must be name=value, percent-encoded UTF-8, with commas between entries; entry {position} is not"
             raise ValueError(msg) from None
     return decoded
 

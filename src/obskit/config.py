@@ -6,6 +6,7 @@ every problem; a wrong variable is one sentence in ``Config.warnings``, and its 
 
 from __future__ import annotations
 
+import importlib.util
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ from obskit._otlp import GRPC_PACKAGE, SIGNALS, Otlp, Signal, grpc_is_installed,
 from obskit._setting import Problem, read
 from obskit.exceptions import ConfigError
 
+_NO_CONTRIB = (
+    "OBSKIT_SERVER_SPANS='contrib' is ignored: it needs the extra, pip install 'obskit[contrib]'; the default is used: "
+    "obskit"
+)
 _KEEP = (
     "keep (OBSKIT_KEEP) is given without keep_rate (OBSKIT_KEEP_RATE), whose default, 1, keeps everything: set the "
     "share of other traces to keep, such as 0.1"
@@ -74,6 +79,9 @@ class Config(Table):
         good as unset, but for the paths, which it switches off.
         """
         values, problems = read(SETTINGS, environ)
+        if values.get("server_spans") == "contrib" and not contrib_is_installed():
+            del values["server_spans"]
+            problems.append(Problem(("server_spans",), _NO_CONTRIB))
         return cls._settled(values, {}, problems)
 
     def overlaid(self, other: Config) -> Self:
@@ -102,7 +110,7 @@ class Config(Table):
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the environment: sentences that name the variable, the fault and the default used."""
         sentences = tuple(problem.sentence for problem in self._problems)
-        unable = " and ".join(signal for signal in SIGNALS if self._lacks_grpc(signal))
+        unable = [signal for signal in SIGNALS if self._lacks_grpc(signal)]
         return (*sentences, _no_grpc(unable)) if unable else sentences
 
     def _chosen(self, signal: Signal) -> tuple[str, ...]:
@@ -177,8 +185,16 @@ def _conflicts(given: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
-def _no_grpc(signals: str) -> str:
+def contrib_is_installed() -> bool:
+    """Whether OpenTelemetry's instrumentation of ASGI apps can be imported."""
+    try:
+        return importlib.util.find_spec("opentelemetry.instrumentation.asgi") is not None
+    except ImportError:  # of the package above it
+        return False
+
+
+def _no_grpc(signals: list[Signal]) -> str:
     return (
-        f"{signals} by grpc needs {GRPC_PACKAGE}, which is not installed, so nothing of it leaves the process: "
+        f"grpc for {', '.join(signals)} needs {GRPC_PACKAGE}, which is not installed, so none of it is exported: "
         "install obskit[grpc], or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf and the collector's HTTP port, 4318"
     )

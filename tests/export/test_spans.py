@@ -400,6 +400,7 @@ def test_close_cuts_the_deadline_of_what_it_exports(queue_of):
 
 def test_close_abandons_a_hung_export_at_its_deadline(queue_of, caplog):
     gate = Gate()
+    gate.endpoint = "http://collector:4318/v1/traces"
     gate.close = lambda: None
     queue = queue_of(gate, max_batch_size=2)
     put(queue, 5)
@@ -409,7 +410,7 @@ def test_close_abandons_a_hung_export_at_its_deadline(queue_of, caplog):
     assert 0.15 < time.monotonic() - started < 2
     assert nonzero(queue.tally) == {"shutdown": 5}
     assert [record.getMessage() for record in caplog.records] == [
-        "spans not exported before the process stopped, and lost: 5"
+        "spans not exported before the process stopped, and lost: 5 (http://collector:4318/v1/traces has not taken them)"
     ]
     gate.let.release()
     queue._thread.join(5)

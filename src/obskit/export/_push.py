@@ -153,8 +153,9 @@ class Push:
         return done
 
     def trouble(self) -> str:
-        """What keeps points from being exported now, as the end of a sentence; empty when nothing is known to."""
-        trouble: str = getattr(self._exporter, "trouble", "")
+        """What keeps points from being exported now, or else who has not taken them, as the end of a sentence."""
+        endpoint: str = getattr(self._exporter, "endpoint", "")
+        trouble: str = getattr(self._exporter, "trouble", "") or (endpoint and f"{endpoint} has not taken them")
         return trouble and f" ({trouble})"
 
     def _ensure_thread(self) -> None:

@@ -192,8 +192,9 @@ class BatchQueue(Generic[T]):
         return not left
 
     def trouble(self) -> str:
-        """What keeps items from being exported now, as the end of a sentence; empty when nothing is known to."""
-        trouble: str = getattr(self._exporter, "trouble", "")
+        """What keeps items from being exported now, or else who has not taken them, as the end of a sentence."""
+        endpoint: str = getattr(self._exporter, "endpoint", "")
+        trouble: str = getattr(self._exporter, "trouble", "") or (endpoint and f"{endpoint} has not taken them")
         return trouble and f" ({trouble})"
 
     def _close_exporter(self) -> None:

@@ -36,7 +36,7 @@ def _contrib() -> ServerSpans:
         spans: ServerSpans = importlib.import_module("obskit.instrumentation._contrib").ContribSpans()
     except ImportError as error:
         msg = f"server_spans=contrib needs the extra: pip install 'obskit[contrib]' ({error})"
-        raise ConfigError([msg]) from error
+        raise ConfigError([msg]) from None  # the sentence says it all
     if not stability.http_is_stable():
         raise ConfigError([_OLD_CONVENTIONS])
     return spans
