@@ -862,28 +862,55 @@ def test_an_operation_that_has_ended_is_freed_without_the_collector():
         gc.enable()
 
 
-def test_a_failure_keeps_nothing_of_its_code_alive():
+class Payload:
+    """What code holds while it runs."""
+
+
+def fail_in_a_block():
+    with obskit.operation("job") as op:
+        assert not op.ended
+        raise ValueError
+
+
+def throw_into_a_generator():
+    @obskit.operation("job")
+    def job():
+        yield 1
+
+    running = job()
+    next(running)
+    running.throw(ValueError())
+
+
+def throw_into_an_async_generator():
+    @obskit.operation("job")
+    async def job():
+        yield 1
+
+    running = job()
+    with contextlib.suppress(StopIteration):
+        running.__anext__().send(None)
+    running.athrow(ValueError()).send(None)
+
+
+@pytest.mark.parametrize("fail", [fail_in_a_block, throw_into_a_generator, throw_into_an_async_generator])
+def test_a_failure_keeps_nothing_of_its_code_alive(fail):
     import gc
     import weakref
 
-    class Payload:
-        pass
-
     seen = []
 
-    def fail():
+    def work():
         payload = Payload()
         seen.append(weakref.ref(payload))
-        with obskit.operation("job") as op:
-            assert op.parent is None
-            raise ValueError
+        fail()
 
     gc.collect()
     gc.disable()
     try:
         with capture(config=Config(log_mode="off")):
             with contextlib.suppress(ValueError):
-                fail()
+                work()
             assert seen[0]() is None
     finally:
         gc.enable()

@@ -218,6 +218,8 @@ def _generator(start: Callable[[], Running], function: Callable[..., Any]) -> Ca
         except BaseException as error:
             end(op, error)
             raise
+        finally:
+            del step  # which holds an exception that was thrown in, whose traceback holds this frame
 
     return call
 
@@ -245,5 +247,7 @@ def _async_generator(start: Callable[[], Running], function: Callable[..., Any])
         except BaseException as error:
             end(op, error)
             raise
+        finally:
+            del step  # as above
 
     return call
