@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,8 +21,11 @@ import obskit
 import raw_asgi
 from obskit import Config, semconv
 from obskit._pipeline import Pipeline
+from obskit._rollup import LOCK
 from obskit.exceptions import ConfigError
+from obskit.instrumentation._unbounded import Unbounded
 from obskit.operation import NO_OPERATION, Operation, current_operation
+from obskit.signals._repeats import Repeats
 from obskit.testing import capture
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -927,3 +932,36 @@ def test_a_chain_of_operations_that_each_begin_the_next_does_not_grow():
         op.finish()
         op = below
     assert op.parent.parent is None
+
+
+@pytest.mark.parametrize("lock", ["roll-ups", "repeated lines", "calls without a timeout"])
+def test_a_forked_child_waits_for_no_thread_of_its_parents(lock):
+    repeats, unbounded = Repeats(lambda _reason: None, lambda _ns: None), Unbounded(())
+    held, use = {
+        "roll-ups": (LOCK, lambda: obskit.accumulate("sum", 1)),
+        "repeated lines": (repeats._lock, repeats.take),
+        "calls without a timeout": (unbounded._lock, lambda: unbounded.note("db")),
+    }[lock]
+    holds, done = threading.Event(), threading.Event()
+
+    def hold():
+        with held:
+            holds.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=hold)
+    with capture(), obskit.operation("job"):
+        thread.start()
+        assert holds.wait(5)
+        child = os.fork()
+        if not child:
+            try:
+                signal.alarm(5)  # a deadlock must not hang the suite
+                use()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        status = os.waitpid(child, 0)[1]
+        done.set()
+        thread.join()
+    assert status == 0

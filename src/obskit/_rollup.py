@@ -5,16 +5,16 @@ Of database calls also how often the commonest query was sent: the sign of a loo
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from obskit import semconv
+from obskit._locks import reentrant_lock
 
 if TYPE_CHECKING:
     from obskit.operation import Operation
 
 # Re-entrant: a signal handler, or a logging handler that is told of a name's collision, may accumulate too.
-LOCK = threading.RLock()
+LOCK = reentrant_lock()
 
 #: From how many times on a query counts as repeated, and how many different ones of an operation are counted.
 _REPEATED_FROM = 5

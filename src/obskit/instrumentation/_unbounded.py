@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Collection
 from types import CodeType, FrameType
 
 from obskit import semconv
+from obskit._locks import reentrant_lock
 from obskit.instrumentation._blame import callers, is_application, is_plumbing
 
 #: So many places are named; whoever has more knows by then.
@@ -31,7 +31,7 @@ class Unbounded:
         self.count = 0
         self._libraries = frozenset(libraries)
         self._places: set[tuple[CodeType, int] | None] = set()
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
 
     def note(self, host: str) -> None:
         """Count a call to `host`, and name where the application makes it, once for each place."""

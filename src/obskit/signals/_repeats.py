@@ -7,10 +7,10 @@ each of many requests says once is a story of its own. Canonical lines do not pa
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from obskit._locks import reentrant_lock
 from obskit._tally import REPEATED
 from obskit.semconv import TRACE_ID
 from obskit.signals._encoding import exception_of
@@ -42,7 +42,7 @@ class Repeats:
         self._texts: dict[str, int] = {}
         self._kinds: dict[Kind, int] = {}
         self._since = self._until = 0
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         self._suppressed: dict[Kind, int] = {}
 
     def too_many(  # noqa: PLR0913  (what makes a kind; runs for every line, where objects cost)
