@@ -162,3 +162,7 @@ def test_whatever_all_of_them_hold_the_process_serves():
         warned = {name for warning in told["warnings"] for name in WRONG if is_about(warning, name)}
         assert warned >= FIRST
         assert len(told["warnings"]) == len(warned)
+
+
+def test_a_wrong_resource_is_told_once_and_in_obskits_own_line():
+    assert fresh_process.errors("import obskit; obskit.init().close()", OTEL_RESOURCE_ATTRIBUTES="foo") == []

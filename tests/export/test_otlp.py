@@ -261,6 +261,19 @@ def accept_late(connection):
     time.sleep(5)
 
 
+def test_a_port_for_grpc_is_told_as_one(raw_server, exporter_to):
+    """It greets with the settings of HTTP/2, which are nothing to show to a person."""
+
+    def settings(connection):
+        connection.recv(65536)
+        connection.sendall(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00")
+
+    error = export(exporter_to(raw_server(settings)), [make_span()], 0.3).error
+    assert error.endswith(
+        "no answer in HTTP/1.1: a port for gRPC, such as 4317, takes OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+    )
+
+
 @pytest.mark.parametrize("talk", [hang, drip_head, drip_body, accept_late], ids=lambda talk: talk.__name__)
 def test_the_deadline_holds_against(raw_server, exporter_to, talk):
     started = time.monotonic()

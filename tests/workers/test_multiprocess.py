@@ -71,6 +71,27 @@ def test_what_it_touched_is_as_it_was(place):
     assert [path.name for path in place.glob("*/*")] == [".lock"]
 
 
+def test_a_process_that_can_write_nowhere_starts_all_the_same():
+    """A read-only root file system, as hardened containers have it."""
+    said = fresh_process.run(
+        """
+        import json, os, tempfile
+
+        def read_only(*_args, **_more):
+            raise OSError(30, "Read-only file system")
+
+        tempfile._get_default_tempdir = os.mkdir = read_only
+        import obskit
+
+        with obskit.init(service_name="hardened") as obs:
+            print(json.dumps(obs.config.service_name))
+        """,
+        OBSKIT_WORKER_GROUP="hardened",
+        OBSKIT_LOGS="off",
+    )
+    assert said == "hardened"
+
+
 def test_a_place_that_cannot_be_written_leaves_each_worker_to_itself(place, monkeypatch, caplog):
     (place / "file").touch()
     monkeypatch.setattr("obskit.export._folder._PLACES", (place / "file",))

@@ -15,7 +15,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -39,7 +38,8 @@ _ABANDONED_SECONDS = 3600.0
 #: Ids that ``departed`` remembers, for readers that saw the files before they went.
 _REMEMBERED = 256
 #: Where folders may be. The temporary directory comes last: its name may be too long for sockets in it.
-_PLACES = (Path("/dev/shm"), Path("/tmp"), Path(tempfile.gettempdir()))  # noqa: S108  (what is made there is 0700)
+#: Not ``tempfile.gettempdir()``: that writes to find out, and raises where it cannot, which is no reason not to start.
+_PLACES = tuple(map(Path, ("/dev/shm", "/tmp", os.environ.get("TMPDIR") or "/var/tmp")))  # noqa: S108  (folders are 0700)
 
 
 class Folder:

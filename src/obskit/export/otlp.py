@@ -141,7 +141,7 @@ class OtlpExporter(Generic[T]):
             except (OSError, http.client.HTTPException) as failure:
                 # The last attempt is often cut short by the deadline, and what failed before it says more.
                 if not (error and isinstance(failure, TimeoutError)):
-                    error = f"{type(failure).__name__}: {str(failure)[:200]}"
+                    error = _told(failure)
             else:
                 if answer.status not in _RETRYABLE:
                     self.trouble = ""
@@ -206,3 +206,9 @@ def retry_after_seconds(value: str) -> float | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return seconds if seconds > 0 else None
+
+
+def _told(failure: Exception) -> str:
+    if isinstance(failure, http.client.BadStatusLine) and not isinstance(failure, ConnectionError):
+        return "no answer in HTTP/1.1: a port for gRPC, such as 4317, takes OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+    return f"{type(failure).__name__}: {str(failure)[:200]}"

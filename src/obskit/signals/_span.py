@@ -30,7 +30,7 @@ _SCOPE = InstrumentationScope("obskit", __version__)
 _ATTRIBUTES = 8
 _UNSET = Status(StatusCode.UNSET)
 _ERROR = Status(StatusCode.ERROR)
-_KEPT_BY_READABLE = frozenset(vars(ReadableSpan("")))
+_KEPT_BY_READABLE = frozenset(vars(ReadableSpan("", resource=Resource.get_empty())))  # without one it detects its own
 
 
 def error_status(written: Mapping[str, str]) -> Status:
