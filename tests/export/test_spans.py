@@ -260,6 +260,21 @@ def test_without_a_thread_spans_are_kept_and_counted(queue_of, contained_errors,
     contained_errors.clear()
 
 
+def test_a_thread_that_could_not_be_started_is_started_with_a_later_span(queue_of, contained_errors, monkeypatch):
+    def no_more_threads(_):
+        raise RuntimeError("can't start new thread")
+
+    gate = opened()
+    queue = queue_of(gate, schedule_delay=0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more_threads)
+        put(queue, 2)
+    put(queue, 1)
+    assert gate.arrived.acquire(timeout=5)
+    until(lambda: queue.tally.exported == 3)
+    contained_errors.clear()
+
+
 def test_without_a_thread_nobody_is_held_up_by_what_is_logged_of_it(queue_of, contained_errors, monkeypatch):
     queue, done = queue_of(opened()), []
     start = threading.Thread.start
@@ -271,17 +286,15 @@ def test_without_a_thread_nobody_is_held_up_by_what_is_logged_of_it(queue_of, co
 
     def sends(_component, _error):
         """As a handler that sends records does, in another thread that waits for the same lock."""
+        _guard.observers.remove(sends)
         other = threading.Thread(target=lambda: done.append(queue.tally.queued and put(queue, 1)), daemon=True)
         other.start()
         other.join(10)
 
     monkeypatch.setattr(threading.Thread, "start", no_more_threads)
     _guard.observers.append(sends)
-    try:
-        put(queue, 1)
-        assert done == [None]
-    finally:
-        _guard.observers.remove(sends)
+    put(queue, 1)
+    assert done == [None]
     contained_errors.clear()
 
 

@@ -116,8 +116,9 @@ class BatchQueue(Generic[T]):
             waiting = len(self._queue)
             if waiting < self._room:
                 self._queue.append(item)
-                # The thread sleeps until there is something, then until a batch is full: wake it at these edges only.
-                if not waiting or waiting == self._last_of_batch:
+                # The thread sleeps until there is something, then until a batch is full: wake it at these edges only,
+                # and try again where it could not be started.
+                if not waiting or waiting == self._last_of_batch or self._thread is None:
                     fault = self._wake()
             else:
                 self.tally.dropped[SHUTDOWN if self._closed else QUEUE_FULL] += 1
