@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
+#: The command of OpenTelemetry's, beside the interpreter: its folder need not be on PATH.
+INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 _NOT_INHERITED = ("OTEL_", "OBSKIT_", "FASTAPI_OTEL_")
 
 

@@ -9,7 +9,6 @@ once. Each goes through every way to observe an app, and serves every kind of re
 import itertools
 import json
 import os
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -275,7 +274,7 @@ def run_process(mode, providers, by_command):
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": NOT_SERVERS,
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
         }
-        command = (shutil.which("opentelemetry-instrument"),)
+        command = (fresh_process.INSTRUMENT,)
     return fresh_process.run(__file__, mode, providers, timeout=100, command=command, **environ)
 
 

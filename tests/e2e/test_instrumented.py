@@ -1,10 +1,13 @@
 """A server started by ``opentelemetry-instrument``, whose provider and exporters obskit keeps."""
 
-import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
-COMMAND = shutil.which("opentelemetry-instrument")
+from fresh_process import INSTRUMENT
+
+UVICORN = str(Path(sys.executable).with_name("uvicorn"))
 VARIABLES = {
     "OTEL_TRACES_EXPORTER": "console",
     "OTEL_METRICS_EXPORTER": "none",
@@ -17,7 +20,7 @@ VARIABLES = {
 def test_every_answered_request_has_one_server_span_after_sigterm(start_service, mode):
     """Its provider waits for an exit that SIGTERM never brings: what is queued leaves at the end of the lifespan."""
     stable = {} if mode == "obskit" else {"OTEL_SEMCONV_STABILITY_OPT_IN": "http"}
-    command = (COMMAND, "uvicorn", "plain:app", "--fd", "{fd}")
+    command = (INSTRUMENT, UVICORN, "plain:app", "--fd", "{fd}")
     service = start_service(None, *command, variables={**VARIABLES, **stable, "OBSKIT_SERVER_SPANS": mode})
     service.ready()
     assert [service.get(f"/work/{number}")[0] for number in range(5)] == [200] * 5
