@@ -49,6 +49,11 @@ class Hold:
         """Whether it is decided that it is kept."""
         return self.threshold is not None and self.threshold != NEVER
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an operation is still to decide."""
+        return self.by_operation and self.threshold is None
+
     def decide(self, threshold: int) -> None:
         """Say what it is kept by.
 

@@ -570,6 +570,30 @@ def test_threads_below_one_root_lose_and_double_nothing():
         assert len(captured.spans) == tally(captured).produced == 801
 
 
+def test_what_starts_below_a_root_that_is_just_ending_goes_its_way():
+    """Between the end of an operation and the decision about its trace another thread may start one below it."""
+    with keeping("errors") as captured:
+        signals = captured.obs._pipeline.signals
+        [keep] = [signal for signal in signals if signal.name == "keep"]
+
+        class Meanwhile:
+            name = "meanwhile"
+
+            def start(self, op):
+                pass
+
+            def finish(self, op):
+                if op.name == "job":
+                    with obskit.operation("below", parent=trace.set_span_in_context(op.span)):
+                        pass
+
+        at = signals.index(keep)
+        captured.obs._pipeline.signals = (*signals[:at], Meanwhile(), *signals[at:])
+        with suppress(ValueError), obskit.operation("job", parent=caller(OUT)):
+            raise ValueError("no")
+        assert names(captured) == ["below", "job"]
+
+
 def test_a_forked_child_holds_nothing_of_its_parents():
     with keeping("errors") as captured, suppress(ValueError), obskit.operation("job"):
         with obskit.operation("below"):

@@ -51,7 +51,8 @@ class Keep:
             share(context, above)
             return
         outer = hold_of(trace.get_current_span(op.context).get_span_context())
-        if outer is not None and outer.is_kept and op.kind not in ALONE:  # work that goes on after its root has ended
+        # Work that goes on after its root has ended. Another thread may be deciding about that: open is asked first.
+        if outer is not None and (outer.is_open or outer.is_kept) and op.kind not in ALONE:
             share(context, outer)
             return
         own = hold_of(context)
