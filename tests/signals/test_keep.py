@@ -28,7 +28,7 @@ from starlette.testclient import TestClient
 
 import obskit
 from obskit import Config
-from obskit._hold import hold_of
+from obskit._hold import Hold, hold_of
 from obskit._keep import Rules, rules_of
 from obskit._probability import threshold_of
 from obskit.exceptions import ConfigError
@@ -520,6 +520,33 @@ def test_what_is_held_when_the_process_stops_is_kept():
             pass
     assert captured._exporter.spans[-1].name == "last"
     assert tally(captured).queued == 0
+
+
+def test_a_root_that_ends_while_all_are_released_is_no_error():
+    class Ending(Hold):
+        """Whose spans another thread takes, once they have been looked at."""
+
+        looked_at = Hold.spans
+
+        @property
+        def spans(self):
+            spans = self.looked_at
+            self.looked_at = []
+            return spans
+
+        @spans.setter
+        def spans(self, spans):
+            self.looked_at = spans
+
+    with keeping("errors") as captured:
+        hold = Ending(1, None, by_operation=True)
+        with obskit.operation("job") as op:
+            hold.spans = [op.span]
+            queue(captured)._holding[hold] = None
+            queue(captured)._held += 1
+            queue(captured).release()
+        assert hold.threshold is not None
+        queue(captured)._held = 0
 
 
 def test_a_root_that_is_forgotten_frees_what_hangs_on_it():

@@ -92,7 +92,8 @@ class HeldSpans(SpanQueue):
     def release(self) -> None:
         """Keep what is held now, though its roots still run: the process ends, and nobody will ask again."""
         for hold in list(self._holding):
-            context: SpanContext | None = hold.spans[0].context if hold.spans else None
+            spans = hold.spans  # looked at once: its root may end meanwhile
+            context: SpanContext | None = spans[0].context if spans else None
             if context is not None:
                 self.settle(hold, self._keeping.applied(context, ruled=True))
 
