@@ -486,3 +486,27 @@ def test_close_at_exit_sends_what_is_queued():
     )
     assert '    "name": "last",' in lines
     assert [line for line in lines if '"message":"last ok"' in line and json.loads(line)["outcome"] == "ok"]
+
+
+def test_a_child_of_multiprocessing_leaves_nothing_behind_when_it_ends():
+    """Forked, it ends by ``os._exit``, right after its work."""
+    lines = fresh_process.output(
+        """
+        import logging, multiprocessing
+        import obskit
+
+        obskit.init(service_name="parent")
+
+        def work(number):
+            with obskit.operation(f"job {number}"):
+                logging.getLogger("work").info("at it")
+
+        children = [multiprocessing.get_context("fork").Process(target=work, args=(number,)) for number in range(2)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        """,
+    )
+    messages = sorted(json.loads(line)["message"] for line in lines)
+    assert messages[:4] == ["at it", "at it", "job 0 ok", "job 1 ok"]

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from multiprocessing.util import Finalize, register_after_fork
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate
@@ -140,6 +141,7 @@ class _Wiring:
         )
         atexit.register(handle.close)
         self.undo.callback(atexit.unregister, handle.close)
+        register_after_fork(handle, _closed_at_its_end)
         self.undo.callback(_sigterm.before_default(life.dying))
         self._say()
         if self.push is not None:
@@ -321,3 +323,8 @@ def _share(config: Config, keeping: Keeping) -> Share | None:
 def _exponential(config: Config) -> bool:
     """Whether histograms need exponential buckets: only a push shows them."""
     return bool(config.pushes("metrics")) and config.metric_histograms == "base2_exponential_bucket_histogram"
+
+
+def _closed_at_its_end(handle: Obskit) -> None:
+    """A child that multiprocessing forks ends without atexit: what is run at its end are finalizers of that module."""
+    Finalize(None, handle.close, exitpriority=-1)  # below 0: after its own children are joined, as atexit would
