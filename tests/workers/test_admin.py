@@ -68,7 +68,7 @@ def test_metrics_and_health_move_and_probes_stay(alone):
     assert {path: ask(port, path)[0] for path in ("/livez", "/work/1", "/")} == dict.fromkeys(
         ("/livez", "/work/1", "/"), 404
     )
-    assert b"port %d /metrics" % port in service.output
+    until(lambda: b"port %d /metrics" % port in service.output, 10)  # a line gathers for a moment
 
 
 def test_a_scrape_of_it_leaves_no_line_and_no_series(alone):
