@@ -245,6 +245,20 @@ def test_a_query_that_is_sent_again_and_again_shows_on_the_line(times, repeated)
     assert line["db.client.count"] == times + 1
 
 
+def test_the_shortcuts_of_a_sqlite_connection_are_observed():
+    with capture() as captured:
+        with obskit.operation("job"), sqlite3.connect(":memory:") as connection:
+            connection.execute("CREATE TABLE t (n INTEGER)")
+            connection.executemany("INSERT INTO t VALUES (?)", [(1,), (2,)])
+            assert connection.execute("SELECT n FROM t").fetchall() == [(1,), (2,)]
+            assert isinstance(connection, sqlite3.Connection)
+        connection.close()
+        texts = [span.attributes["db.query.text"] for span in queries(captured.spans)]
+    assert texts == ["CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (?)", "SELECT n FROM t"]
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        assert type(connection) is sqlite3.Connection
+
+
 def test_what_sqlalchemy_calls_is_observed_again_once_its_own_call_has_ended():
     engine = sa.create_engine("sqlite://")
     with capture() as captured:

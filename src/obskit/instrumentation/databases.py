@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -85,7 +85,12 @@ def instrument(name: str, pipeline: Pipeline) -> Callable[[], None] | None:
     with stable_conventions():
         # Durations are the operation's: a histogram of the instrumentor's would measure them once more.
         instrumentor.instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider(), skip_dep_check=True)
-    return instrumentor.uninstrument  # type: ignore[no-any-return]
+    if name != "sqlite3":
+        return instrumentor.uninstrument  # type: ignore[no-any-return]
+    undo = ExitStack()
+    undo.callback(instrumentor.uninstrument)
+    undo.callback(importlib.import_module("obskit.instrumentation._sqlite3").observe_shortcuts())
+    return undo.close
 
 
 def _tell(name: str, why: str) -> None:
