@@ -242,8 +242,9 @@ def test_a_path_of_the_users_own_stays_theirs(path, theirs, wraps):
                 response = raw_asgi.get(served, path + "/")
             assert response.body == b"theirs"
         warnings = [line["message"] for line in captured.lines if line["level"] == "warning"]
+        variable = f"OBSKIT_{path[1:].removesuffix('z').upper()}_PATH"
         assert warnings == [
-            f"the app routes {path} itself: obskit leaves it to the app; set another path, or an empty one"
+            f"the app routes {path} itself: obskit leaves it to the app; set {variable} to another path, or to an empty one"
         ]
 
 

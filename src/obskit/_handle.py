@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from prometheus_client import CollectorRegistry
 
 from obskit._asgi import ASGIApp
+from obskit._config_table import PATHS, SETTINGS
 from obskit._guard import contained
 from obskit._life import AppLife, ServerLife
 from obskit._outlets import Outlets
@@ -215,8 +216,11 @@ class Obskit:
     def _left_to_app(self, path: str) -> None:
         if path not in self._told_left:
             self._told_left.add(path)
+            name = next(name for name in PATHS if getattr(self.config, name) == path)
             logging.getLogger("obskit").warning(
-                "the app routes %s itself: obskit leaves it to the app; set another path, or an empty one", path
+                "the app routes %s itself: obskit leaves it to the app; set %s to another path, or to an empty one",
+                path,
+                SETTINGS[name].variables[0],
             )
 
     def _not_produced(self) -> None:
