@@ -184,8 +184,11 @@ def asyncpg_fails(servers):
 
 def sqlalchemy_fails(servers):
     engine = sa.create_engine("sqlite://")
-    with engine.connect() as connection:
-        connection.execute(sa.text("SELECT * FROM nowhere"))
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT * FROM nowhere"))
+    finally:
+        engine.dispose()
 
 
 def redis_fails(servers):
