@@ -52,6 +52,7 @@ class Process:
             stderr=subprocess.PIPE,
             pass_fds=inherited,
             cwd=cwd,
+            start_new_session=True,  # a group of its own, workers and all
         )
         pairs = [(self.popen.stdout, self._out), (self.popen.stderr, self._err)]
         self._readers = [
@@ -92,9 +93,9 @@ class Process:
         return self.wait(seconds)
 
     def end(self):
-        """Have it gone; for teardown."""
-        if self.popen.poll() is None:
-            self.popen.kill()
+        """Have it gone, and the workers that it may have left; for teardown."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
         self.wait()
 
 
