@@ -16,7 +16,7 @@ from benchmarks import subjects
 from benchmarks.results import Account, Result
 from benchmarks.sizes import Sizes
 from benchmarks.subjects import ASSEMBLED, BARE, OBSKIT, TITLES
-from benchmarks.traffic import PATH, QUERY, traceparent
+from benchmarks.traffic import PATH, QUERY
 from benchmarks.workers import Child, Worker
 
 WRK_MISSING = (
@@ -90,7 +90,9 @@ def measure(sizes: Sizes, folder: Path) -> Result:
 def _load(wrk: str, port: int, seconds: int) -> float:
     """Requests a second of one wrk run; RuntimeError when any answer was not a 2xx or a connection failed."""
     url = f"http://127.0.0.1:{port}{PATH}?{QUERY}"
-    command = [wrk, "-t2", "-c16", f"-d{seconds}s", "-H", f"traceparent: {traceparent(sampled=True)}", url]
+    # No caller's trace: one header for all requests would make them one trace, whose thousands of equal lines a second
+    # are not what a service writes.
+    command = [wrk, "-t2", "-c16", f"-d{seconds}s", url]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 20).stdout
     rate = re.search(r"Requests/sec:\s*([\d.]+)", output)
     if rate is None or "Non-2xx" in output or "Socket errors" in output:
