@@ -33,7 +33,7 @@ class _Connection(ObjectProxy[Any]):
         return self.__wrapped__.__exit__(*args)
 
 
-def observe_shortcuts() -> Callable[[], None]:
+def observe() -> Callable[[], None]:
     """Have new connections observe their shortcuts, once contrib's instrumentor is on; returns what undoes it."""
     undo = ExitStack()
     for module in (sqlite3, sqlite3.dbapi2):

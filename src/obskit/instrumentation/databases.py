@@ -34,11 +34,13 @@ class _Library(NamedTuple):
     Attributes:
         instrumentor: the class, in contrib's module of the same name as the library.
         engine: see :class:`obskit.instrumentation._borrowed.Borrowed`; so is `orphans`.
+        beside: obskit's module, if any, whose ``observe()`` adds what the instrumentor does not see.
     """
 
     instrumentor: str
     engine: bool = False
     orphans: bool = True
+    beside: str = ""
 
 
 #: By the name of the library's module.
@@ -52,7 +54,7 @@ LIBRARIES = MappingProxyType(
         "redis": _Library("RedisInstrumentor"),
         "sqlalchemy": _Library("SQLAlchemyInstrumentor", engine=True),
         # Not outside of an operation: aiosqlite and the like call it in threads that know of none.
-        "sqlite3": _Library("SQLite3Instrumentor", orphans=False),
+        "sqlite3": _Library("SQLite3Instrumentor", orphans=False, beside="_sqlite3"),
     }
 )
 
@@ -85,11 +87,10 @@ def instrument(name: str, pipeline: Pipeline) -> Callable[[], None] | None:
     with stable_conventions():
         # Durations are the operation's: a histogram of the instrumentor's would measure them once more.
         instrumentor.instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider(), skip_dep_check=True)
-    if name != "sqlite3":
-        return instrumentor.uninstrument  # type: ignore[no-any-return]
     undo = ExitStack()
     undo.callback(instrumentor.uninstrument)
-    undo.callback(importlib.import_module("obskit.instrumentation._sqlite3").observe_shortcuts())
+    if library.beside:
+        undo.callback(importlib.import_module(f"obskit.instrumentation.{library.beside}").observe())
     return undo.close
 
 
