@@ -1,0 +1,1 @@
+"""Writes Grafana's dashboards: ``python -m dashboards.generate``."""
