@@ -131,6 +131,13 @@ def test_what_fails_says_what_to_do_and_leaves_nothing(home, monkeypatch):
     assert [path.name for path in (home / "cache/obskit/backends").iterdir()] == ["lock"]
 
 
+def test_a_build_that_makes_something_else_is_an_error(home):
+    build = builds.Build("hello", "1.0.0", lambda _, out: executable(out / "helo"), {"hello": "."})
+    with pytest.raises(builds.BackendError, match=r"cannot be built: what came out has no hello\n"):
+        builds.build(build)
+    assert builds.cached(build) is None
+
+
 def test_what_takes_too_long_is_ended(home, monkeypatch):
     monkeypatch.setattr(backends, "_BUILD_OF", {"hello": failing("echo $$; exec sleep 600")})
     monkeypatch.setattr(builds, "LONGEST_SECONDS", 0.3)
