@@ -108,7 +108,9 @@ def test_errors_and_slow_traces_are_kept_whole_and_the_rest_counts_by_weight(run
             wrong.append(kind)
     show("Tail sampling", ("traces", "happened", "sent", "kept", "weighted", "4 sigma"), rows)
     assert wrong == []
-    assert {len(spans) for spans in run.kept.values()} == {3}
+    assert {trace_id: len(spans) for trace_id, spans in run.kept.items()} == {
+        each: run.truth.sizes[each] for each in run.kept
+    }
 
 
 def test_each_kept_span_says_how_many_it_stands_for(run):

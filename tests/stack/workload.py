@@ -8,7 +8,7 @@ from otlp import CLIENT, SERVER, span, traces
 
 #: Share of each kind, and whether each of its traces is to be kept.
 KINDS = {
-    "ordinary": (0.72, False),
+    "ordinary": (0.62, False),
     "error below": (0.03, True),
     "slow": (0.03, True),
     "slow for its route": (0.03, True),
@@ -17,11 +17,12 @@ KINDS = {
     "asks for health": (0.02, False),
     "health check": (0.04, None),
     "failing health check": (0.01, None),
+    "kept by a rule, 1 in 5 below": (0.10, False),
     "1 in 4 at the start": (0.06, False),
     "1 in 4, error": (0.01, True),
 }
-#: The threshold of one in four, as samplers write it, and the smallest randomness that reaches it.
-QUARTER, REACHES_QUARTER = "ot=th:c", 0xC0 << 48
+#: The thresholds of one in four and one in five, as samplers write them.
+QUARTER, FIFTH = 0xC0 << 48, 0xCCCCCCCCCCCCCC
 RESOURCE = {"service.namespace": "shop", "deployment.environment.name": "test"}
 
 
@@ -32,6 +33,7 @@ class Workload:
     traces: Counter = field(default_factory=Counter)
     spans: Counter = field(default_factory=Counter)
     calls: int = 0
+    sizes: Counter = field(default_factory=Counter)
     kinds: dict = field(default_factory=dict)
     exports: list = field(default_factory=list)
 
@@ -52,9 +54,8 @@ def workload(number, seed=1, batch=200):
 
 def _trace(made, kind, rng, front, back):
     trace_id = rng.getrandbits(128).to_bytes(16, "big")
-    weight, state = 1, ""
-    if kind.startswith("1 in 4"):
-        weight, state = 4, QUARTER
+    threshold = QUARTER if kind.startswith("1 in 4") else 0
+    state = "ot=th:c" if threshold else ""
     route = {"slow for its route": "/checkout", "long route, not slow": "/reports/{report_id}"}.get(kind, "/orders")
     seconds = {"slow": 1.2, "slow for its route": 0.4, "long route, not slow": 5.0, "websocket": 60.0}.get(kind, 0.02)
     path, error = route, kind in ("error below", "1 in 4, error")
@@ -70,18 +71,23 @@ def _trace(made, kind, rng, front, back):
         call = span("GET", **common, parent=root.span_id, kind=CLIENT, error=error, server__address="back")
         served = span(f"GET {asked}", **common, parent=call.span_id, error=error, url__path=asked, http__route=asked)
         spans = [("front", root), ("front", call), ("back", served)]
-    # What the sampler at the start has dropped is never sent, but is a part of the truth.
-    sent = weight == 1 or int.from_bytes(trace_id[-7:], "big") >= REACHES_QUARTER
-    if sent:
-        made.kinds[trace_id] = kind
-        front += [each for service, each in spans if service == "front"]
-        back += [each for service, each in spans if service == "back"]
+    below = FIFTH if kind.endswith("1 in 5 below") else threshold
+    reached = int.from_bytes(trace_id[-7:], "big")
     for service, each in spans:
+        limit = below if service == "back" else threshold
+        if limit == FIFTH:
+            each.trace_state = "ot=th:cccccccccccccc"
+        # What a sampler of a service has dropped is never sent, but is a part of the truth.
+        if reached < limit:
+            continue
+        made.kinds[trace_id] = kind
+        made.sizes[trace_id] += 1
+        (front if service == "front" else back).append(each)
         # Metrics leave out each SERVER span of a health check, also where another service asks for it.
         if not (each.kind == SERVER and _path(each) in ("/healthz", "/health")):
             status = "STATUS_CODE_ERROR" if each.status.code else "STATUS_CODE_UNSET"
-            made.spans[service, each.name, status] += weight if sent else 0
-    made.calls += sent and kind != "asks for health" and len(spans) == 3
+            made.spans[service, each.name, status] += round((1 << 56) / ((1 << 56) - limit))
+    made.calls += len(spans) == 3 and reached >= max(below, threshold) and kind != "asks for health"
 
 
 def _path(each):
