@@ -51,6 +51,8 @@ class Collector:
             "SELF_METRICS_PORT": str(self.self_metrics),
             "QUEUE_DIRECTORY": str(self.folder / "queue"),
         } | {key: str(value) for key, value in environ.items()}
+        if limit := environ.get("MEMORY_LIMIT_MIB"):  # as whoever deploys it sets it
+            self.environ.setdefault("GOMEMLIMIT", f"{limit}MiB")
         self.process = None
 
     @property

@@ -91,7 +91,7 @@ def send(endpoint, request, *, patience=60):
     signal = next(name for name, kind in _REQUESTS.items() if isinstance(request, kind))
     body = gzip.compress(request.SerializeToString(), 1)
     deadline, refused = time.monotonic() + patience, 0
-    while (status := _posted(endpoint, f"/v1/{signal}", body)) != 200:
+    while (status := posted(endpoint, f"/v1/{signal}", body, {"content-encoding": "gzip"})) != 200:
         if status not in RETRYABLE or time.monotonic() > deadline:
             msg = f"{endpoint} refuses {signal}: {status or 'nobody is there'}"
             raise RuntimeError(msg)
@@ -100,9 +100,9 @@ def send(endpoint, request, *, patience=60):
     return refused
 
 
-def _posted(endpoint, path, body):
-    """The status of the answer; None where there was none."""
-    headers = {"content-type": "application/x-protobuf", "content-encoding": "gzip"}
+def posted(endpoint, path, body, headers):
+    """The status of the answer to a body of protobuf; None where there was none."""
+    headers = {"content-type": "application/x-protobuf"} | headers
     with closing(HTTPConnection(endpoint.removeprefix("http://"), timeout=10)) as connection:
         try:
             connection.request("POST", path, body, headers)
