@@ -241,11 +241,12 @@ def test_entries_out_of_use_go(hello, home):
 
 def run(capsys, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["backends", *arguments])
-    kept = signal.getsignal(signal.SIGTERM)
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         backends.main()
     finally:
-        signal.signal(signal.SIGTERM, kept)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
     return capsys.readouterr().out
 
 

@@ -187,6 +187,8 @@ def main() -> None:
     parser.add_argument("--idle", action="store_true", help="build with what others leave of the processor")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A shell's background jobs start with it ignored, and so would the builders, which clean up on no other signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if arguments.idle:
         _step_aside()
     print(_row("program", "version", "seconds", "found in"), flush=True)
