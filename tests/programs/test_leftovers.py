@@ -43,4 +43,12 @@ def test_what_is_left_running_is_ended_and_fails_the_run(run, tmp_path):
     assert code == 1, output
     pid = (tmp_path / "pid").read_text().strip()
     assert f"ERROR: left running, now killed: {pid} " in output
-    until(lambda: not Path(f"/proc/{pid}").exists())  # whoever inherits it has reaped it
+    until(lambda: not running(pid))
+
+
+def running(pid):
+    """Not so of one that has ended and waits for whoever inherited it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
