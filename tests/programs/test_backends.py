@@ -271,6 +271,15 @@ def test_the_command_fails_by_each_that_is_missing_and_goes_on(hello, capsys, mo
     assert re.search(r"^hello .* built  /", table, re.MULTILINE)
 
 
+def test_what_it_runs_on_is_said(monkeypatch):
+    build = builds.Build("hello", "1.0.0", builds.jars, {"hello": ""}, runs_on="no-such-java")
+    monkeypatch.setattr(backends, "_BUILD_OF", {"hello": build})
+    with pytest.raises(
+        backends.BackendError, match=r"^hello runs on no-such-java, which is not on PATH; on Debian: apt"
+    ):
+        backends.program("hello")
+
+
 @pytest.mark.parametrize("version", ["go1.19.8", "go1.25.9", None])
 def test_an_old_go_is_said(home, monkeypatch, version):
     monkeypatch.setenv("PATH", str(home / "bin"))

@@ -61,7 +61,7 @@ BUILDS = (
         {"jaeger": "github.com/jaegertracing/jaeger/cmd/jaeger"},
         stamp="github.com/jaegertracing/jaeger/internal/version.latestVersion",
     ),
-    Build("kafka", "4.1.0", jars, {"kafka": ""}),
+    Build("kafka", "4.1.0", jars, {"kafka": ""}, runs_on="java"),
     Build("kustomize", "5.7.1", go_packages, {"kustomize": "sigs.k8s.io/kustomize/kustomize/v5"}),
     Build(
         "loki",
@@ -106,6 +106,10 @@ def versions() -> dict[str, str]:
 def _found_or_built(name: str) -> Found:
     if name not in _BUILD_OF:
         msg = f"no program is called {name!r}; there are {', '.join(_BUILD_OF)}"
+        raise BackendError(msg)
+    runs_on = _BUILD_OF[name].runs_on
+    if runs_on and not shutil.which(runs_on):
+        msg = f"{name} runs on {runs_on}, which is not on PATH; on Debian: apt-get install default-jre-headless"
         raise BackendError(msg)
     return _given(name) or _on_path(name) or _kept(name) or Found(build(_BUILD_OF[name]) / name, "built")
 

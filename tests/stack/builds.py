@@ -43,6 +43,7 @@ class Build:
         manifest: of a Collector: what the builder generates it from.
         flags: of `go build`.
         stamp: the Go variable that holds the version that the program says.
+        runs_on: a program of the system that it needs to run.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Build:
     manifest: Path | None = None
     flags: tuple[str, ...] = ()
     stamp: str = ""
+    runs_on: str = ""
 
     @property
     def folder(self) -> Path:
