@@ -138,6 +138,14 @@ def test_a_build_that_makes_something_else_is_an_error(home):
     assert builds.cached(build) is None
 
 
+def test_a_cache_that_cannot_be_written_is_said(hello, home):
+    (home / "cache").write_text("a file")
+    with pytest.raises(
+        backends.BackendError, match=r"^hello 1.0.0 cannot be built: .*/cache/obskit[^\n]*\n.*set E2E_HELLO"
+    ):
+        backends.program("hello")
+
+
 def test_what_takes_too_long_is_ended(home, monkeypatch):
     monkeypatch.setattr(backends, "_BUILD_OF", {"hello": failing("echo $$; exec sleep 600")})
     monkeypatch.setattr(builds, "LONGEST_SECONDS", 0.3)

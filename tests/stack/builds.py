@@ -84,10 +84,10 @@ def cache() -> Path:
 def cached(made: Build) -> Path | None:
     """The folder that holds what was built, if it was."""
     entry = cache() / f"{made.name}-{made.key}"
-    try:
-        os.utime(entry)
-    except FileNotFoundError:
+    if not entry.is_dir():
         return None
+    with suppress(OSError):  # a cache that is only to be read
+        os.utime(entry)
     return entry
 
 
@@ -98,20 +98,27 @@ def build(made: Build) -> Path:
         BackendError: with the last lines of what the builder said.
     """
     folder = cache()
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        if entry := cached(made):
-            return entry
-        _sweep(folder)
-        with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as temporary:
-            out = Path(temporary) / "out"
-            out.mkdir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if entry := cached(made):
+                return entry
+            _sweep(folder)
             _say(f"building {made.name} {made.version}")
-            made.make(made, out)
-            if missing := [name for name in made.packages if not (out / name).exists()]:
-                msg = _cannot(made, f"what came out has no {', '.join(missing)}")
-                raise BackendError(msg)
-            return out.rename(folder / f"{made.name}-{made.key}")
+            with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as temporary:
+                return _whole(made, Path(temporary) / "out").rename(folder / f"{made.name}-{made.key}")
+    except OSError as error:  # of the cache's disk: full, not to be written
+        msg = _cannot(made, str(error))
+        raise BackendError(msg) from error
+
+
+def _whole(made: Build, out: Path) -> Path:
+    out.mkdir()
+    made.make(made, out)
+    if missing := [name for name in made.packages if not (out / name).exists()]:
+        msg = _cannot(made, f"what came out has no {', '.join(missing)}")
+        raise BackendError(msg)
+    return out
 
 
 @contextmanager
