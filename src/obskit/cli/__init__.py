@@ -1,0 +1,1 @@
+"""The ``obskit`` command: a module a subcommand, each with ``add(subcommands)``."""
