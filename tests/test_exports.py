@@ -13,6 +13,7 @@ import pytest
 
 import obskit
 import obskit.testing
+from obskit.cli import assets
 
 ROOT = Path(__file__).parent.parent
 
@@ -88,7 +89,34 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_the_package_its_types_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/obskit").rglob("*.py")}
-    assert names == sources | {"obskit/py.typed"}
+    carried = {f"obskit/_assets/{name}" for name in assets.shipped() if not name.startswith("src/")}
+    assert names == sources | {"obskit/py.typed"} | carried
+
+
+def test_the_installed_wheel_writes_what_the_repository_holds(wheel, tmp_path):
+    """Unpacked as an installer does, and run away from the project."""
+    site, folder = tmp_path / "site", tmp_path / "stack"
+    wheel.extractall(site)
+    code = "import sys; from obskit.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "assets", "export", folder],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert written == {name: file.read_bytes() for name, file in assets.shipped().items()}
+    assert sum(len(data) for data in written.values()) < 5_000_000
+
+
+def test_the_wheel_carries_what_the_command_writes():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {name: f"obskit/_assets/{name}" for name in assets.SHIPPED}
+
+
+def test_the_script(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
+    assert "[console_scripts]\nobskit = obskit.cli.main:main\n" in wheel.read(name).decode()
 
 
 def test_the_wheel_says_what_it_needs(wheel):
