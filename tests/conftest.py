@@ -3,6 +3,7 @@
 import pytest
 
 from obskit import _guard
+from receiver import Receiver
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,17 @@ def contained_errors():
     _guard.forget_rate()
     if found:
         raise AssertionError(f"obskit contained: {found}") from found[0][1]
+
+
+@pytest.fixture(scope="module")
+def start_receiver():
+    """start_receiver(mode) -> Receiver of OTLP, closed when the module that started it is done."""
+    receivers = []
+
+    def start(mode="ok"):
+        receivers.append(Receiver(mode))
+        return receivers[-1]
+
+    yield start
+    for receiver in receivers:
+        receiver.close()

@@ -237,7 +237,12 @@ def test_each_call_is_an_operation(captured):
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"name": print}, "operation\\("), ({"name": ""}, "its name"), ({"name": "x", "kind": "sideways"}, "producer")],
+    [
+        ({"name": print}, "operation\\("),
+        ({"name": ""}, "its name"),
+        ({"name": "x", "kind": "sideways"}, "producer"),
+        ({"name": "x", "parent": "00-ab-cd-01"}, "obskit.extract"),
+    ],
 )
 def test_wrong_arguments_say_what_is_right(arguments, named):
     with pytest.raises(ConfigError, match=named):

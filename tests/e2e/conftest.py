@@ -3,22 +3,6 @@
 import pytest
 from processes import Process, Service
 
-from receiver import Receiver
-
-
-@pytest.fixture(scope="module")
-def start_receiver():
-    """start_receiver(mode) -> Receiver."""
-    receivers = []
-
-    def start(mode="ok"):
-        receivers.append(Receiver(mode))
-        return receivers[-1]
-
-    yield start
-    for receiver in receivers:
-        receiver.close()
-
 
 @pytest.fixture(scope="module")
 def start_service():

@@ -4,10 +4,11 @@ By page, the rows of its tables by their names; a row that names several things,
 are named as pytest does, from this folder on, a parametrised one without its parameters.
 """
 
-from reference_rows import api, configuration, health, log_line, log_profiles, metrics, redaction, stop, traces
+from reference_rows import api, command, configuration, health, log_line, log_profiles, metrics, redaction, stop, traces
 
 ROWS = {
     "api.md": api.ROWS,
+    "command.md": command.ROWS,
     "configuration.md": configuration.ROWS,
     "health.md": health.ROWS,
     "log-line.md": log_line.ROWS,

@@ -3,8 +3,6 @@
 import pytest
 from matrix import Served
 
-from receiver import Receiver
-
 #: Rows of the table at the end of the run, by the modules that fill them.
 TABLE = pytest.StashKey[list]()
 
@@ -29,20 +27,6 @@ def pytest_terminal_summary(terminalreporter, config):
 def table(pytestconfig):
     """Rows to print at the end: server, workers, answered, spans, lines, lost."""
     return pytestconfig.stash.setdefault(TABLE, [])
-
-
-@pytest.fixture(scope="module")
-def start_receiver():
-    """start_receiver(mode) -> Receiver."""
-    receivers = []
-
-    def start(mode="ok"):
-        receivers.append(Receiver(mode))
-        return receivers[-1]
-
-    yield start
-    for receiver in receivers:
-        receiver.close()
 
 
 @pytest.fixture(scope="module")

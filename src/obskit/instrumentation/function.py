@@ -109,7 +109,7 @@ class operation:  # noqa: N801  (used as a decorator and in `with`, where the fi
         fields: what the operation is annotated with at its start.
 
     Raises:
-        ConfigError: `name` is no text, or `kind` none of these.
+        ConfigError: `name` is no text, `kind` none of these, or `parent` no context.
 
     Outside of ``init()`` and ``close()`` the code runs and nothing is observed. Exceptions pass unchanged.
     """
@@ -127,6 +127,8 @@ class operation:  # noqa: N801  (used as a decorator and in `with`, where the fi
             raise ConfigError([f'operation: its name is {name!r}; write operation("a name")'])
         if kind not in _KINDS:
             raise ConfigError([f"operation {name!r}: kind is {kind!r}; it is one of {', '.join(_KINDS)}"])
+        if parent is not None and not isinstance(parent, Context):
+            raise ConfigError([f"operation {name!r}: parent is {parent!r}; it is what obskit.extract(headers) gives"])
         self._name = name
         self._kind = _KINDS[kind]
         self._parent = parent

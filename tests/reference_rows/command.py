@@ -1,0 +1,13 @@
+"""The rows of docs/reference/command.md, and the tests that pin each."""
+
+ROWS = {
+    "obskit assets list": ("cli/test_assets.py::test_list_names_what_export_writes",),
+    "obskit assets export DIR": (
+        "cli/test_assets.py::test_everything_that_ships_is_written_byte_for_byte",
+        "cli/test_assets.py::test_a_second_export_has_nothing_to_write",
+        "cli/test_assets.py::test_what_a_person_changed_is_kept_unless_forced",
+        "test_exports.py::test_the_installed_wheel_writes_what_the_repository_holds",
+    ),
+    "--force": ("cli/test_assets.py::test_what_a_person_changed_is_kept_unless_forced",),
+    "--version": ("cli/test_assets.py::test_the_version",),
+}
