@@ -12,15 +12,29 @@ from receiver import until
 CONFTEST = Path(__file__).parents[1] / "stack" / "conftest.py"
 
 
+ORPHAN = (
+    "import subprocess\nsubprocess.run(['sh', '-c', 'setsid sleep 600 >/dev/null 2>&1 & echo $! > pid'], check=True)\n"
+)
+
+
 @pytest.fixture
-def run(tmp_path):
-    def run(source):
+def start(tmp_path):
+    def start(source):
         shutil.copy(CONFTEST, tmp_path)
         (tmp_path / "test_it.py").write_text(source)
         (tmp_path / "pytest.ini").touch()
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-        return done.returncode, done.stdout
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+
+    return start
+
+
+@pytest.fixture
+def run(start):
+    def run(source):
+        process = start(source)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
 
     return run
 
@@ -35,15 +49,21 @@ def test_what_a_test_prints_is_shown(run):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
 def test_what_is_left_running_is_ended_and_fails_the_run(run, tmp_path):
     # An orphan in a session of its own, as a server's worker may become.
-    code, output = run(
-        "import subprocess\n"
-        "def test_passes():\n"
-        "    subprocess.run(['sh', '-c', 'setsid sleep 600 >/dev/null 2>&1 & echo $! > pid'], check=True)\n"
-    )
+    code, output = run(f"{ORPHAN}\ndef test_passes():\n    pass\n")
     assert code == 1, output
     pid = (tmp_path / "pid").read_text().strip()
     assert f"ERROR: left running, now killed: {pid} " in output
     until(lambda: not running(pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+def test_a_run_that_is_ended_leaves_nothing_running(start, tmp_path):
+    process = start(f"{ORPHAN}\nimport time\n\ndef test_waits():\n    open('waits', 'w').close()\n    time.sleep(60)\n")
+    until((tmp_path / "waits").exists, 30)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 2
+    until(lambda: not running((tmp_path / "pid").read_text().strip()))
 
 
 def running(pid):

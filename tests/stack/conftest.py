@@ -13,7 +13,8 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def pytest_sessionstart():
-    """Has processes that outlive who started them become children of this one (Linux), which is how they are found."""
+    """Stops on SIGTERM as on Ctrl-C, with what was started; adopts orphans (Linux), which is how they are found."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
