@@ -7,10 +7,17 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.generate import endpoint, service
+from dashboards.generate import dependencies, endpoint, health, runtime, service, slo
 
 HERE = Path(__file__).parent.parent / "json"
-BUILDERS = (service.built, endpoint.built)
+BUILDERS = (
+    service.built,
+    endpoint.built,
+    dependencies.built,
+    runtime.built,
+    slo.built,
+    health.built,
+)
 
 
 def encoded(made: dashboard.Dashboard) -> str:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, logs, loki, prometheus, stat, statetimeline, timeseries
+from grafana_foundation_sdk.builders import bargauge, logs, loki, nodegraph, prometheus, stat, statetimeline, timeseries
 from grafana_foundation_sdk.builders import common as options
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import prometheus as models
 
 from dashboards.generate import style
 
-Panel = TypeVar("Panel", timeseries.Panel, stat.Panel, bargauge.Panel, logs.Panel, statetimeline.Panel)
+Panel = TypeVar("Panel", timeseries.Panel, stat.Panel, bargauge.Panel, nodegraph.Panel, logs.Panel, statetimeline.Panel)
 Query = TypeVar("Query", prometheus.Dataquery, loki.Dataquery)
 
 WIDTH = 24

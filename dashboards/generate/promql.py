@@ -68,7 +68,13 @@ def slower(histogram: str, bound: str, *more: str, group: Sequence[str] = ()) ->
     return f"1 - {within} / ({requests(histogram, *more, group=group)} > 0)"
 
 
+def copied(expr: str, **targets: str) -> str:
+    """The series of an expression with labels copied to others, given as target=source."""
+    for target, source in targets.items():
+        expr = f'label_replace({expr}, "{target}", "$1", "{source}", "(.*)")'
+    return expr
+
+
 def as_value(expr: str, label: str) -> str:
     """The series of an expression that groups by one label, which is called `value` whatever its name is."""
-    named = f'label_replace({expr}, "value", "$1", "{label}", "(.*)")'
-    return f'max by (value) (label_replace({named}, "value", "none", "value", ""))'
+    return f'max by (value) (label_replace({copied(expr, value=label)}, "value", "none", "value", ""))'

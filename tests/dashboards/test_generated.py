@@ -16,8 +16,12 @@ from grafana_foundation_sdk.models import dashboard
 from dashboards.generate.__main__ import write
 
 UIDS = {
+    "obskit-dependencies",
     "obskit-endpoint",
+    "obskit-health",
+    "obskit-runtime",
     "obskit-service",
+    "obskit-slo",
 }
 
 
