@@ -17,12 +17,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from builds import BackendError, Build, build, cached, collector, go_packages, jars
+from builds import BackendError, Build, build, cached, collector, go_packages, jars, variable
 
 __all__ = ["BUILDS", "BackendError", "program", "versions"]
 
@@ -114,23 +113,19 @@ def _found_or_built(name: str) -> Found:
     return _given(name) or _on_path(name) or _kept(name) or Found(build(_BUILD_OF[name]) / name, "built")
 
 
-def _variable(name: str) -> str:
-    return "E2E_" + name.upper().replace("-", "_")
-
-
 def _given(name: str) -> Found | None:
-    variable = _variable(name)
-    if not (value := os.environ.get(variable)):
+    if not (value := os.environ.get(variable(name))):
         return None
     path = Path(value).absolute()
-    if not (path.is_dir() if name == "kafka" else os.access(path, os.X_OK) and path.is_file()):
-        msg = f"{variable}={value} is not {'a folder of jars' if name == 'kafka' else 'a program that can be run'}"
+    folder = _BUILD_OF[name].make is jars
+    if not (path.is_dir() if folder else path.is_file() and os.access(path, os.X_OK)):
+        msg = f"{variable(name)}={value} is not {'a folder of jars' if folder else 'a program that can be run'}"
         raise BackendError(msg)
-    return Found(path, f"${variable}")
+    return Found(path, f"${variable(name)}")
 
 
 def _on_path(name: str) -> Found | None:
-    path = shutil.which(name) if name != "kafka" else None
+    path = None if _BUILD_OF[name].make is jars else shutil.which(name)
     return Found(Path(path).absolute(), "PATH") if path else None
 
 
@@ -143,38 +138,38 @@ def _said_version(found: Found, pinned: str) -> str:
     """The pinned version, beside what a program from elsewhere says of itself where that differs."""
     if found.where in ("cache", "built"):
         return pinned
-    said = " ".join(path.name for path in found.path.glob("kafka_*.jar")) if found.path.is_dir() else ""
-    for argument in ("--version", "version") if not said else ():
-        with suppress(OSError, subprocess.TimeoutExpired):
-            done = subprocess.run([found.path, argument], capture_output=True, text=True, timeout=20, check=False)
-            said = "" if done.returncode else done.stdout + done.stderr
-        if said:
-            break
-    version = VERSION.search(said.replace("_2.13-", " "))
+    version = VERSION.search(_says(found.path))
     if version is None:
         return f"unknown, not {pinned}?"
     return pinned if version.group() == pinned else f"{version.group()}, not {pinned}"
 
 
-def _rows(names: list[str]) -> Iterator[tuple[str, BackendError | None]]:
-    for name in names:
-        started = time.monotonic()
-        try:
-            found = _found_or_built(name)
-        except BackendError as error:
-            yield (
-                _row(name, _BUILD_OF[name].version if name in _BUILD_OF else "", time.monotonic() - started, "MISSING"),
-                error,
-            )
-            continue
-        seconds = time.monotonic() - started
-        where = f"{found.where}  {found.path}"
-        yield _row(name, _said_version(found, _BUILD_OF[name].version), seconds, where), None
+def _says(path: Path) -> str:
+    if path.is_dir():
+        return " ".join(jar.name for jar in path.glob("kafka_*.jar"))
+    for argument in ("--version", "version"):
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run([path, argument], capture_output=True, text=True, timeout=20, check=True)
+            return done.stdout + done.stderr
+    return ""
 
 
-def _row(name: str, version: str, seconds: float | str, where: str) -> str:
-    shown = seconds if isinstance(seconds, str) else f"{seconds:.1f}"
-    return f"{name:<19} {version:<16} {shown:>8}  {where}"
+def _row(name: str, version: str, seconds: str, where: str) -> str:
+    return f"{name:<19} {version:<16} {seconds:>8}  {where}"
+
+
+def _get(name: str) -> BackendError | None:
+    """Finds or builds a program and prints its row; gives the error if there is none."""
+    version = versions().get(name, "")
+    started = time.monotonic()
+    error = None
+    try:
+        found = _found_or_built(name)
+        version, where = _said_version(found, version), f"{found.where}  {found.path}"
+    except BackendError as raised:
+        error, where = raised, "MISSING"
+    print(_row(name, version, f"{time.monotonic() - started:.1f}", where), flush=True)
+    return error
 
 
 def _step_aside() -> None:
@@ -196,10 +191,7 @@ def main() -> None:
     if arguments.idle:
         _step_aside()
     print(_row("program", "version", "seconds", "found in"), flush=True)
-    errors = []
-    for row, error in _rows(arguments.names or list(_BUILD_OF)):
-        print(row, flush=True)
-        errors += [error] if error else []
+    errors = [error for name in arguments.names or list(_BUILD_OF) if (error := _get(name))]
     if errors:
         sys.exit("\n\n".join(["", *map(str, errors)]))
 

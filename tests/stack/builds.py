@@ -76,6 +76,11 @@ class Build:
         return ("-ldflags", " ".join(["-s -w", *([f"-X {self.stamp}={self.version}"] if self.stamp else [])]))
 
 
+def variable(name: str) -> str:
+    """The environment's variable that names a program's path."""
+    return "E2E_" + name.upper().replace("-", "_")
+
+
 def cache() -> Path:
     """Outside the tree, so that clones share it and `make clean` leaves it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "obskit" / "backends"
@@ -215,7 +220,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _cannot(made: Build, why: str) -> str:
-    variables = " and ".join("E2E_" + name.upper().replace("-", "_") for name in made.packages)
+    variables = " and ".join(map(variable, made.packages))
     return f"{made.name} {made.version} cannot be built: {why}\nTo use one that is built already, set {variables}."
 
 
