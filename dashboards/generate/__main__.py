@@ -7,7 +7,7 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.generate import dependencies, endpoint, health, runtime, service, slo
+from dashboards.generate import collector, dependencies, endpoint, health, runtime, service, slo
 
 HERE = Path(__file__).parent.parent / "json"
 BUILDERS = (
@@ -17,6 +17,7 @@ BUILDERS = (
     runtime.built,
     slo.built,
     health.built,
+    collector.built,
 )
 
 

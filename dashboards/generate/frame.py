@@ -19,7 +19,14 @@ Rows = Sequence[tuple[str, Sequence[Panel]]]
 
 
 def framed(
-    uid: str, title: str, says: str, *, variables: Sequence[Variable], rows: Rows, window: str = "now-1h"
+    uid: str,
+    title: str,
+    says: str,
+    *,
+    variables: Sequence[Variable],
+    rows: Rows,
+    window: str = "now-1h",
+    marks: bool = True,
 ) -> dashboard.Dashboard:
     """A dashboard of rows of panels.
 
@@ -30,10 +37,11 @@ def framed(
         variables: in the order of their choice.
         rows: titles and their panels; an empty title begins without a heading.
         window: how far back it looks at first.
+        marks: whether deploys of the chosen services are marked.
     """
     made = build.Dashboard(title).uid(uid).description(says).tags([TAG]).readonly().time(window, "now").refresh("30s")
     made = made.timezone("browser").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
-    made = made.link(others()).annotation(deploys())
+    made = made.link(others()).annotations([deploys()] if marks else [])
     for variable in variables:
         made = made.with_variable(variable)
     for heading, content in rows:

@@ -16,6 +16,7 @@ from grafana_foundation_sdk.models import dashboard
 from dashboards.generate.__main__ import write
 
 UIDS = {
+    "obskit-collector",
     "obskit-dependencies",
     "obskit-endpoint",
     "obskit-health",
