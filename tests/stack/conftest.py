@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stack import started
+
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -17,6 +19,21 @@ def pytest_sessionstart():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    """The stack, for all tests of a run that need the whole of it; what they kill they start again."""
+    with started(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def traffic(stack):
+    """Twenty seconds of customers, all of it arrived everywhere; their answers by status."""
+    seen = stack.drive(20)
+    stack.settle()
+    return seen
 
 
 @pytest.hookimpl(trylast=True)
