@@ -1,6 +1,11 @@
-"""Customers: what they ask of the gateway follows from a seed, when follows from a rate."""
+"""Customers: what they ask of the gateway follows from a seed, when follows from a rate.
 
+python -m examples.shop.load --rate 8    # until it is ended
+"""
+
+import argparse
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -12,6 +17,7 @@ from typing import Any
 import httpx
 
 from examples.shop._catalogue import PRODUCTS, SCARCE
+from examples.shop._peers import address
 
 SHOPPERS = 12
 AGENTS = ("shop-ios/7.2", "shop-android/7.1", "Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0")
@@ -27,10 +33,10 @@ class Request:
     json: dict[str, Any] | None = None
 
 
-def visits(seed: int) -> Iterator[list[Request]]:
+def visits(seed: int, first_order: int = 1) -> Iterator[list[Request]]:
     """Visits without end: someone looks at products, mostly checks out, and often looks at the order."""
     rng = random.Random(f"{seed}/load")
-    for number in count(1):
+    for number in count(first_order):
         user = f"u{rng.randrange(600)}" if rng.random() < 0.99 else "u-unknown"
         who = {"x-user-id": user, "user-agent": rng.choice(AGENTS)}
         yield [*looks(rng, who), *purchase(rng, who, f"o{number}")]
@@ -86,9 +92,15 @@ async def drive(url: str, *, seed: int, seconds: float, rate: float, answered: C
     Returns:
         How many of each there were.
     """
+    return await send(url, visits(seed), Pace(rate, random.Random(f"{seed}/pace")), seconds, answered)
+
+
+async def send(
+    url: str, queue: Iterator[list[Request]], pace: Pace, seconds: float, answered: Callable[[str], None]
+) -> Counter[str]:
+    """Put visits on the gateway at a pace, as `drive` does."""
     seen: Counter[str] = Counter()
-    pace = Pace(rate, random.Random(f"{seed}/pace"))
-    queue, until = visits(seed), time.monotonic() + seconds
+    until = time.monotonic() + seconds
     async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client, asyncio.TaskGroup() as shoppers:
 
         async def shop() -> None:
@@ -112,3 +124,21 @@ async def ask(client: httpx.AsyncClient, request: Request) -> str:
     except httpx.TransportError as error:
         return type(error).__name__
     return str(answer.status_code)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m examples.shop.load", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--url", default=address("gateway"), help="the gateway's (SHOP_GATEWAY_URL)")
+    parser.add_argument("--rate", type=float, default=8, help="requests a second (8)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="how long (until it is ended)")
+    parser.add_argument("--seed", type=int, default=7, help="who they are and what they buy follows from it (7)")
+    given = parser.parse_args()
+    # A shop that still runs answers an order that it knows as it did before: each run has numbers of its own.
+    queue = visits(given.seed, first_order=int(time.time()) * 1000)
+    pace = Pace(given.rate, random.Random(f"{given.seed}/pace"))
+    seen = asyncio.run(send(given.url, queue, pace, given.seconds, lambda _: None))
+    print(", ".join(f"{times} x {outcome}" for outcome, times in seen.most_common()))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,9 +14,13 @@ from obskit.cli.failure import Failure
 PACKAGE = Path(__file__).resolve().parents[1]
 #: What is shipped, files and folders, named from the root of the project; the wheel carries them in `_assets`.
 SHIPPED = (
+    ".dockerignore",
+    "Dockerfile",
     "LICENSE",
     "README.md",
     "collector-config",
+    "compose.ha.yaml",
+    "compose.yaml",
     "constraints.txt",
     "dashboards/README.md",
     "dashboards/json",
