@@ -1,5 +1,6 @@
 """Each file of collector-config/ that a Collector reads, read by the Collector."""
 
+import re
 import subprocess
 
 import pytest
@@ -67,3 +68,11 @@ def test_a_part_belongs_to_the_whole(environ, tmp_path, part):
         (tmp_path / file).write_text((CONFIG / file).read_text() + ("nonsense: 1\n" if file == part else ""))
     run = validate("otelcol", [PARTS[part]], environ | {"CONFIG_DIRECTORY": str(tmp_path)})
     assert "nonsense" in run.stderr
+
+
+def test_the_readme_names_each_variable_that_the_files_read():
+    files = {file: file.read_text() for file in CONFIG.glob("*.yaml")}
+    read = {name for text in files.values() for name in re.findall(r"\$\{env:(\w+)", text)}
+    table = [line.split("|")[1] for line in (CONFIG / "README.md").read_text().splitlines() if line.startswith("| `")]
+    named = {name for cell in table for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", cell)}
+    assert read <= named
