@@ -5,11 +5,14 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager
 from itertools import cycle
 
+import httpx
 import pytest
 from collectors import Collector, running
 from otlp import Backend, send, until
 from tables import show
 from workload import KINDS, workload
+
+from programs import Prometheus
 
 PERCENT = 10
 QUICK = {"DECISION_WAIT": "3s", "SPAN_METRICS_INTERVAL": "1s", "SAMPLE_PERCENT": PERCENT}
@@ -23,14 +26,15 @@ def one_tier(backend, folder):
 
 
 @contextmanager
-def two_tiers(backend, folder):
+def two_tiers(backend, folder, backends=None):
     """Two load balancers, as agents find them behind one address, and two sampling gateways."""
+    backends = backends or to(backend)
     gateways = [
-        Collector("gateway-sampling.yaml", folder=folder, name=f"sampling-{n}", **to(backend), **QUICK) for n in (0, 1)
+        Collector("gateway-sampling.yaml", folder=folder, name=f"sampling-{n}", **backends, **QUICK) for n in (0, 1)
     ]
     resolver = f"static: {{hostnames: [{', '.join(each.grpc_endpoint for each in gateways)}]}}"
     balancers = [
-        Collector("gateway-lb.yaml", folder=folder, name=f"lb-{n}", SAMPLING_RESOLVER=resolver, **to(backend))
+        Collector("gateway-lb.yaml", folder=folder, name=f"lb-{n}", SAMPLING_RESOLVER=resolver, **backends)
         for n in (0, 1)
     ]
     with running(*balancers, *gateways):
@@ -168,3 +172,30 @@ def test_durations_have_exemplars_that_name_traces(run):
     }
     assert named
     assert named <= set(run.truth.kinds)
+
+
+def test_prometheus_has_a_series_of_each_gateway_and_their_sum_is_the_truth(tmp_path):
+    backend, prometheus, truth = Backend(), Prometheus(tmp_path, {}), workload(1000, seed=2)
+
+    def asked(query):
+        found = httpx.get(f"{prometheus.url}/api/v1/query", params={"query": query}).raise_for_status().json()
+        return {tuple(each["metric"].values()): float(each["value"][1]) for each in found["data"]["result"]}
+
+    count = 'traces_span_metrics_calls_total{service_namespace="shop", deployment_environment_name="test"}'
+    backend_of = to(backend) | {"PROMETHEUS_OTLP_ENDPOINT": f"{prometheus.url}/api/v1/otlp"}
+    try:
+        prometheus.start()
+        with two_tiers(backend, tmp_path, backend_of) as (entrances, _):
+            for export, entrance in zip(truth.exports, cycle(entrances), strict=False):
+                send(entrance.endpoint, export)
+            until(lambda: sum(asked(f"sum({count})").values()) == truth.spans.total(), 20)
+            by_gateway = asked(f"sum by (instance) ({count})")
+            by_name = asked(f"sum by (service_name, span_name, status_code) ({count})")
+            duplicates = asked(f"count by (service_name, span_name, span_kind, status_code, http_route) ({count}) > 2")
+    finally:
+        prometheus.stop()
+        backend.close()
+    show("In Prometheus", ("gateway", "spans"), [(*key, value) for key, value in by_gateway.items()])
+    assert by_name == {key: value for key, value in truth.spans.items() if value}
+    assert set(by_gateway) == {("sampling-0",), ("sampling-1",)}
+    assert duplicates == {}
