@@ -24,6 +24,11 @@ SECRETS = {
     "AWS access key": ("aws.note", "AKIAIOSFODNN7EXAMPLE used", "AKIAIOSFODNN7EXAMPLE"),
     "GitHub token": ("git.note", "ghp_abcdefghijklmnopqrstuvwxyz0123456789", "ghp_abcdefghij"),
     "Stripe key": ("stripe.note", "sk_live_4eC39HqLyjWDarjtT1zdp7dc", "4eC39HqLyjWDarj"),
+    "temporary AWS key": ("aws.other", "with ASIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"),
+    "GitLab token": ("gitlab.note", "glpat-abcDEF123456_ghiJKL78", "abcDEF123456"),
+    "Slack token": ("slack.note", "xoxb-" + "1234567890-abcdef", "1234567890-abcdef"),
+    "Google key": ("google.note", "AIza" + "SyA1234567890abcdefghijklmnopqrstuv", "SyA1234567890"),
+    "OpenAI key": ("ai.note", "sk-proj-" + "abcdefghijklmnop_qrst", "abcdefghijklmnop_"),
     "private key": ("ssh.note", PEM, "MIIEpAIBAAKCAQEA7"),
     "Visa": ("card", "4111 1111 1111 1111", "1111 1111 1111"),
     "Visa, a number": ("card.used", 4111111111111111, "4111111111111111"),
@@ -43,6 +48,7 @@ HARMLESS = {
     "url.path": "/orders/4711/tokens",
     "client.address": "203.0.113.7",
     "exception.message": "password is missing",
+    "disk.note": "disk-usage-percentage-total-of-volume",
     "cache.key": "user:42:basket",
 }
 
