@@ -179,6 +179,8 @@ METRIC_TARGET_INFO: Final = "target_info"
 #: The conventions' bounds for HTTP durations, in seconds.
 DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
+#: Who a series is about: on a scrape labels of the target, on a push promoted from the resource.
+LABELS_IDENTITY: Final = ("service_name", "service_namespace", "deployment_environment_name")
 LABEL_HTTP_REQUEST_METHOD: Final = "http_request_method"
 LABEL_HTTP_ROUTE: Final = "http_route"
 LABEL_HTTP_RESPONSE_STATUS_CODE: Final = "http_response_status_code"

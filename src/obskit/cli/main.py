@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from obskit._version import __version__
-from obskit.cli import assets
+from obskit.cli import assets, slo
 from obskit.cli.failure import Failure
 
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="obskit", description="What stands behind a service that obskit observes.")
     parser.add_argument("--version", action="version", version=f"obskit {__version__}")
     subcommands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (assets,):
+    for command in (assets, slo):
         command.add(subcommands)
     given = parser.parse_args(arguments)
     try:
