@@ -1,4 +1,4 @@
-"""What the conftest of tests/stack adds to a run: tables are shown, and what is left running fails it."""
+"""What runs of tests/stack have besides: tables are shown, and what is left running fails it."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from receiver import until
 
-CONFTEST = Path(__file__).parents[1] / "stack" / "conftest.py"
+LEFTOVERS = Path(__file__).parents[1] / "stack" / "leftovers.py"
 
 
 ORPHAN = (
@@ -20,7 +20,7 @@ ORPHAN = (
 @pytest.fixture
 def start(tmp_path):
     def start(source):
-        shutil.copy(CONFTEST, tmp_path)
+        shutil.copy(LEFTOVERS, tmp_path / "conftest.py")
         (tmp_path / "test_it.py").write_text(source)
         (tmp_path / "pytest.ini").touch()
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
@@ -61,8 +61,8 @@ def test_a_run_that_is_ended_leaves_nothing_running(start, tmp_path):
     process = start(f"{ORPHAN}\nimport time\n\ndef test_waits():\n    open('waits', 'w').close()\n    time.sleep(60)\n")
     until((tmp_path / "waits").exists, 30)
     process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == 2
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
     until(lambda: not running((tmp_path / "pid").read_text().strip()))
 
 
