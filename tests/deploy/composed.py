@@ -56,3 +56,15 @@ Loader.add_multi_constructor("!", _untagged)
 def written(file):
     """The file itself, before docker compose has seen it."""
     return yaml.load((ROOT / file).read_text(), Loader)  # noqa: S506  (a SafeLoader)
+
+
+def as_user(user, command):
+    """The command as another user ("uid:gid"), where the test may become one; who keeps, of root's rights, only to read.
+
+    To read, because programs and interpreters of a test may be in folders that are root's alone. It can write to what is
+    its own, and to nothing else.
+    """
+    uid, _, gid = user.partition(":")
+    drop = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs"]
+    drop += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return [*drop, *command] if os.geteuid() == 0 else command

@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from composed import ROOT, services
+from composed import ROOT, as_user, services
 
 USER = 10001
 TEXT = (ROOT / "Dockerfile").read_text()
@@ -116,16 +116,6 @@ def test_nothing_else_is_sent_to_the_build(context):
     assert not list(context.rglob("__pycache__"))
 
 
-def as_nobody(command):
-    """The command as the image's user, where the test may become another; who keeps, of root's rights, only to read.
-
-    The interpreter of a test may be in a folder that is root's alone, other than that of the image.
-    """
-    drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"]
-    drop += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
-    return [*drop, *command] if os.geteuid() == 0 else command
-
-
 @pytest.fixture
 def folder(context, tmp_path_factory):
     """/app: the examples and nothing else, which the user can read and not write."""
@@ -156,7 +146,7 @@ def test_what_is_copied_is_enough_to_serve_without_root(folder, installed, tmp_p
     check = json.loads(last("HEALTHCHECK").partition("CMD")[2])
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
-            as_nobody(command), cwd=folder, env=environ, stdout=log, stderr=log, start_new_session=True
+            as_user(f"{USER}:{USER}", command), cwd=folder, env=environ, stdout=log, stderr=log, start_new_session=True
         )
     try:
         deadline = time.monotonic() + 60

@@ -25,7 +25,7 @@ ROLES = {
 #: Read as a part of others, by ${file:…}.
 PARTS = {"sampling.yaml": "gateway.yaml", "redaction.yaml": "gateway.yaml"}
 #: Not a Collector's configuration: what one is built of. Whatever reads them builds the programs above.
-MANIFESTS = {"builder.yaml", "builder-clickhouse.yaml"}
+MANIFESTS = {"builder.yaml", "builder-clickhouse.yaml", "kustomization.yaml"}
 
 
 @pytest.fixture
