@@ -63,7 +63,8 @@ class Run:
             until(lambda: total(self.counts()) >= self.truth.spans.total(), 10)
             self.shares = {each.name: self.decided([each]) for each in gateways}
             self.late = sum(
-                each.metric("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early") for each in gateways
+                each.metric("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early_total")
+                for each in gateways
             )
         self.backend.close()
         self.kept = defaultdict(list)

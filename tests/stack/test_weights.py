@@ -1,4 +1,4 @@
-"""Where the weight of a kept span is not known, the span says so: it never passes for a span that stands for itself."""
+"""What becomes of spans whose weight is not known, that come late, or for which there is no room."""
 
 import pytest
 from collectors import FEATURE_GATES, Collector, running
@@ -60,3 +60,12 @@ def test_a_trace_state_of_others_stays(tmp_path, backend):
     assert each.attributes["sample_rate"] == 2
     assert "vendor=a" in each.proto.trace_state
     assert "xx:1" in each.proto.trace_state
+
+
+def test_where_there_is_no_room_for_more_traces_they_wait(tmp_path, backend):
+    with running(gateway(tmp_path, backend, SAMPLE_PERCENT=0, NUM_TRACES=500)) as (one,):
+        for _ in range(20):
+            spans = [span("GET /orders", error=number % 10 == 0) for number in range(100)]
+            send(one.endpoint, traces({"orders": spans}))
+        assert until(lambda: len(backend.spans) == 200, 30)
+        assert one.metric("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early_total") == 0
