@@ -1,5 +1,7 @@
 """Dependencies: is it us, or what we call? And who calls whom?"""
 
+from collections.abc import Sequence
+
 from grafana_foundation_sdk.builders import nodegraph
 from grafana_foundation_sdk.models import dashboard
 
@@ -10,6 +12,7 @@ from obskit import semconv
 UID = "obskit-dependencies"
 CLIENT = semconv.METRIC_HTTP_CLIENT_DURATION
 DATABASE = semconv.METRIC_DB_CLIENT_DURATION
+OPERATION = semconv.METRIC_OPERATION_DURATION
 ADDRESS = f'{semconv.LABEL_SERVER_ADDRESS}=~"$address"'
 PEER = (semconv.LABEL_SERVER_ADDRESS, semconv.LABEL_SERVER_PORT)
 QUERY = (semconv.LABEL_DB_SYSTEM_NAME, semconv.LABEL_DB_NAMESPACE, semconv.LABEL_DB_OPERATION_NAME)
@@ -28,60 +31,65 @@ def built() -> dashboard.Dashboard:
             ("Who calls whom", graph()),
             ("Outbound requests", outbound()),
             ("Databases and caches", databases()),
+            ("Calls that the code names: obskit.operation of kind client", others()),
         ],
     )
 
 
-def outbound() -> list[frame.Panel]:
-    """Requests to other services, as their caller measures them."""
-    named = "{{server_address}}:{{server_port}}"
+def red(
+    what: str, histogram: str, *matchers: str, group: Sequence[str], named: str, unit: str, failed: str
+) -> list[frame.Panel]:
+    """Rate, errors and duration of calls, as their caller measures them.
+
+    Args:
+        what: is called.
+        histogram: of the calls' durations.
+        matchers: that narrow it.
+        group: labels to tell calls apart by.
+        named: the legend.
+        unit: of their rate.
+        failed: what counts as failed.
+    """
     return [
         panels.graph(
-            "Requests sent",
-            "Requests a second by the host that is called.",
-            panels.query(promql.requests(CLIENT, ADDRESS, group=PEER), named),
-            unit=PER_SECOND,
+            f"{what}",
+            "A second.",
+            panels.query(promql.requests(histogram, *matchers, group=group), named),
+            unit=unit,
         ),
         panels.graph(
-            "Failed requests",
-            "Share of the requests sent that failed: no answer, or a status of 400 and above.",
-            panels.query(promql.failures(CLIENT, ADDRESS, group=PEER), named),
+            f"Failed: {what.lower()}",
+            f"Share that failed: {failed}.",
+            panels.query(promql.failures(histogram, *matchers, group=group), named),
             unit=SHARE,
             steps=style.ERRORS,
         ),
         panels.graph(
-            "p99 of requests sent",
-            "To the end of the answer's body, waiting for a connection included. A dot opens the trace.",
-            panels.query(promql.quantile(0.99, CLIENT, ADDRESS, group=PEER), named, exemplars=True),
+            f"p99: {what.lower()}",
+            "As the caller sees it. A dot is one call at its own duration: it opens the trace.",
+            panels.query(promql.quantile(0.99, histogram, *matchers, group=group), named, exemplars=True),
             unit=SECONDS,
         ),
     ]
+
+
+def outbound() -> list[frame.Panel]:
+    """Requests to other services."""
+    named, failed = "{{server_address}}:{{server_port}}", "no answer, or a status of 400 and above"
+    return red("Requests sent", CLIENT, ADDRESS, group=PEER, named=named, unit=PER_SECOND, failed=failed)
 
 
 def databases() -> list[frame.Panel]:
     """Calls to databases and caches."""
     named = "{{db_system_name}} {{db_namespace}} {{db_operation_name}}"
-    return [
-        panels.graph(
-            "Database calls",
-            "Calls a second by system, database and operation.",
-            panels.query(promql.requests(DATABASE, group=QUERY), named),
-            unit="ops",
-        ),
-        panels.graph(
-            "Failed database calls",
-            "Share of the calls that failed.",
-            panels.query(promql.failures(DATABASE, group=QUERY), named),
-            unit=SHARE,
-            steps=style.ERRORS,
-        ),
-        panels.graph(
-            "p99 of database calls",
-            "As the caller sees it. A dot opens the trace.",
-            panels.query(promql.quantile(0.99, DATABASE, group=QUERY), named, exemplars=True),
-            unit=SECONDS,
-        ),
-    ]
+    return red("Database calls", DATABASE, group=QUERY, named=named, unit="ops", failed="the driver raised an error")
+
+
+def others() -> list[frame.Panel]:
+    """Calls that the code names."""
+    client, group = f'{semconv.LABEL_OPERATION_KIND}="client"', (semconv.LABEL_OPERATION_NAME,)
+    named, failed = "{{operation_name}}", "it raised"
+    return red("Named calls", OPERATION, client, group=group, named=named, unit="ops", failed=failed)
 
 
 def either_side(metric: str, group: tuple[str, ...] = EDGE) -> str:
@@ -103,8 +111,8 @@ def graph() -> list[frame.Panel]:
         node_graph(calls),
         tables.table_of(
             "Calls",
-            "Calls between services as their traces show them, before sampling; p99 as the called service measures it."
-            " A service opens its overview.",
+            "Calls as traces show them, before sampling. Errors as either side sees them, refusals (4xx) included; p99"
+            " as the called service measures it. user is whoever calls from outside. A service opens its overview.",
             [
                 tables.Column("Requests", calls, PER_SECOND),
                 tables.Column("Errors", promql.share(f"({failed})", f"({calls})"), SHARE, style.ERRORS),

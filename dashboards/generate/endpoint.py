@@ -129,13 +129,13 @@ def why() -> list[frame.Panel]:
             "Slow share by $compare",
             "Of the requests with this value of the field, the share that was slow. Bars of one length: the field does"
             " not matter, compare by another. Counted from the lines, sampled ones by their weight.",
-            panels.lines(f"{slow} / {every}", legend="{{value}}", instant=True),
+            panels.lines(f"sort_desc({slow} / {every})", legend="{{value}}", instant=True),
             unit=SHARE,
         ),
         panels.bars(
             "p99 by $compare",
             "Exact p99 of the lines by the same field.",
-            panels.lines(longest, legend="{{value}}", instant=True),
+            panels.lines(f"sort_desc({longest})", legend="{{value}}", instant=True),
             unit=SECONDS,
         ),
         panels.bars(
@@ -144,6 +144,7 @@ def why() -> list[frame.Panel]:
             " databases. Calls that run side by side add up to more than the whole.",
             *spent(),
             unit="ms",
+            colors={"/^slow/": style.ORANGE, "/^rest/": style.BLUE},
         ),
     ]
 
@@ -168,19 +169,17 @@ def spent() -> list[loki.Dataquery]:
 
 def which() -> list[frame.Panel]:
     """The wide events of the slow requests."""
-    said = [
-        "{{ __line__ }}",
-        "{{ .duration_ms }} ms",
-        "${field}={{ .${field} }}",
-        "${compare}={{ .${compare} }}",
-        "services {{ .http_client_count }}x {{ .http_client_duration_ms }} ms",
-        "databases {{ .db_client_count }}x {{ .db_client_duration_ms }} ms",
-    ]
+    services, databases = (
+        f"{{{{ if .{calls}_count }}}}  {name} {{{{ .{calls}_count }}}}x {{{{ .{calls}_duration_ms }}}} ms{{{{ end }}}}"
+        for name, calls in (("services", "http_client"), ("databases", "db_client"))
+    )
+    fields = "${field}={{ .${field} }}  ${compare}={{ .${compare} }}"
+    said = f"{{{{ __line__ }}}}  {{{{ .duration_ms }}}} ms  {fields}{services}{databases}"
     return [
         panels.log_lines(
             "Slow requests",
             "One line a request: it opens into all of its fields, and its trace id into the trace.",
-            f"{SLOW} | line_format `{'  '.join(said)}`",
+            f"{SLOW} | line_format `{said}`",
             height=12,
         ),
     ]

@@ -6,8 +6,7 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.generate import panels, style
-from dashboards.generate.promql import matchers
+from dashboards.generate import panels, promql, style
 from obskit import semconv
 
 TAG = "obskit"
@@ -67,7 +66,7 @@ def others() -> build.DashboardLink:
 def deploys() -> build.AnnotationQuery:
     """A mark where a service begins to run a version that it did not run five minutes before."""
     labels = "service_name, service_version"
-    series = f"{semconv.METRIC_TARGET_INFO}{{{matchers()}}}"
+    series = promql.select(semconv.METRIC_TARGET_INFO, 'service_version!=""')
     before = f"last_over_time({series}[5m] offset 1m)"
     expr = f"count by ({labels}) ({series}) unless count by ({labels}) ({before})"
     made = build.AnnotationQuery().name("Deploys").datasource(style.PROMETHEUS).enable(True).icon_color(style.PURPLE)

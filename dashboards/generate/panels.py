@@ -59,6 +59,7 @@ def graph(
     colors: Mapping[str, str] | None = None,
     stacked: bool = False,
     steps: style.Steps | None = None,
+    least: float | None = 0,
     most: float | None = None,
     source: common.DataSourceRef = style.PROMETHEUS,
 ) -> timeseries.Panel:
@@ -74,10 +75,11 @@ def graph(
         colors: of series whose name has a meaning.
         stacked: where the sum of the lines says something.
         steps: values from which on it is worth a look, drawn as dashed lines.
+        least: the bottom of the scale; None where values may be less than 0.
         most: the top of the scale, where there is one.
         source: of the queries.
     """
-    made = placed(timeseries.Panel(), title, says, width=width, height=height, source=source).unit(unit).min(0)
+    made = placed(timeseries.Panel(), title, says, width=width, height=height, source=source).unit(unit)
     made = made.color_scheme(style.by_name()).line_width(1).fill_opacity(70 if stacked else 5)
     made = made.show_points(common.VisibilityMode.NEVER).legend(legend()).tooltip(tooltip())
     for each in lettered(queries):
@@ -87,6 +89,8 @@ def graph(
     if steps:
         dashed = options.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
         made = made.thresholds(style.thresholds(steps)).thresholds_style(dashed)
+    if least is not None:
+        made = made.min(least)
     if most is not None:
         made = made.max(most)
     for name, color in (colors or {}).items():
@@ -123,14 +127,26 @@ def number(
     return made.with_target(query(expr, title).ref_id("A"))
 
 
-def bars(title: str, says: str, *queries: loki.Dataquery, unit: str, width: int = 8, height: int = 8) -> bargauge.Panel:
-    """A bar for each series of LogQL queries, as long as its value is large, in the time that is shown."""
-    made = placed(bargauge.Panel(), title, says, width=width, height=height, source=style.LOKI).unit(unit).min(0)
+def bars(
+    title: str, says: str, *queries: loki.Dataquery, unit: str, colors: Mapping[str, str] | None = None
+) -> bargauge.Panel:
+    """A bar for each series of LogQL queries, as long as its value is large, in the time that is shown.
+
+    Args:
+        title: a few words.
+        says: what the panel answers.
+        queries: of one value a series.
+        unit: Grafana's name of it.
+        colors: by regular expression of a bar's name, where names have a meaning.
+    """
+    made = placed(bargauge.Panel(), title, says, width=8, height=8, source=style.LOKI).unit(unit).min(0)
     made = made.display_mode(common.BarGaugeDisplayMode.BASIC).orientation(common.VizOrientation.HORIZONTAL)
     made = made.value_mode(common.BarGaugeValueMode.TEXT).color_scheme(style.by_name()).no_value("none")
     made = made.reduce_options(options.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     for each in lettered(queries):
         made = made.with_target(each)
+    for names, color in (colors or {}).items():
+        made = made.override_by_regexp(names, style.fixed(color))
     return made
 
 

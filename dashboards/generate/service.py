@@ -128,22 +128,24 @@ def routes() -> frame.Panel:
 
 
 def work() -> list[frame.Panel]:
-    """Jobs, messages and background tasks."""
-    group = ("operation_name", "outcome")
+    """Jobs, messages and background tasks; what the code calls is on the dashboard of dependencies."""
+    group, ours = (semconv.LABEL_OPERATION_NAME, semconv.LABEL_OUTCOME), f'{semconv.LABEL_OPERATION_KIND}!="client"'
     return [
         panels.graph(
             "Operations",
             "Jobs, messages, background tasks and what the code names with obskit.operation, a second, by outcome.",
-            panels.query(promql.requests(OPERATION, group=group), "{{operation_name}} {{outcome}}"),
+            panels.query(promql.requests(OPERATION, ours, group=group), "{{operation_name}} {{outcome}}"),
             unit="ops",
             width=12,
+            height=7,
         ),
         panels.graph(
             "p99 of operations",
             "Duration by operation; a dot opens the trace.",
-            panels.query(promql.quantile(0.99, OPERATION, group=group[:1]), "{{operation_name}}", exemplars=True),
+            panels.query(promql.quantile(0.99, OPERATION, ours, group=group[:1]), "{{operation_name}}", exemplars=True),
             unit=SECONDS,
             width=12,
+            height=7,
         ),
     ]
 

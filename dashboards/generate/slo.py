@@ -60,7 +60,7 @@ def now() -> list[frame.Panel]:
             "Fastest burn in an hour",
             "At 1 the budget is used up exactly at the end of its time; from 14.4 on someone is paged.",
             f"max({burn('1h')})",
-            unit="x",
+            unit=style.TIMES,
             steps={None: style.GREEN, 1: style.ORANGE, 14.4: style.RED},
         ),
         panels.number(
@@ -78,7 +78,7 @@ def now() -> list[frame.Panel]:
             [
                 tables.Column("Objective", of(series.SLO_OBJECTIVE), SHARE),
                 *(
-                    tables.Column(f"Burn {window}", burn(window), "x", {None: style.GREEN, limit: style.RED})
+                    tables.Column(f"Burn {window}", burn(window), style.TIMES, {None: style.GREEN, limit: style.RED})
                     for window, limit in BURNS.items()
                 ),
                 tables.Column("Budget left", of(series.SLO_LEFT), SHARE, LEFT, bar=True),
@@ -99,13 +99,14 @@ def burning() -> list[frame.Panel]:
             panels.query(of(series.SLO_LEFT), NAMED),
             unit=SHARE,
             width=12,
+            least=None,
             most=1,
         ),
         panels.graph(
             "Burn rate over an hour",
             "Times faster than allowed. From 14.4 on, over five minutes as well, someone is paged.",
             panels.query(burn("1h"), NAMED),
-            unit="x",
+            unit=style.TIMES,
             steps={None: style.GREEN, 1: style.ORANGE, 14.4: style.RED},
             width=12,
         ),

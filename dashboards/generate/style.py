@@ -17,6 +17,7 @@ PER_SECOND = units.RequestsPerSecond
 SHARE = units.PercentUnit
 SECONDS = units.Seconds
 COUNT = units.Short
+TIMES = "suffix:x"
 
 #: Steps of a colour scale: from which value on.
 Steps = Mapping[float | None, str]

@@ -1,0 +1,65 @@
+"""Every query of every panel, annotation and variable, asked of the real Prometheus and Loki while the shop runs."""
+
+import time
+
+import pytest
+from answers import Backends
+from dashboard_queries import queries
+from tables import show
+
+#: Longer than any rule waits for its turn.
+WITHIN = 100
+
+
+@pytest.fixture(scope="module")
+def backends(stack, traffic):
+    return Backends(stack.prometheus.url, stack.loki.url, since=stack.begun)
+
+
+def test_every_query_of_every_dashboard_has_an_answer(backends):
+    found, deadline = {}, time.monotonic() + WITHIN
+    waiting = list(enumerate(queries()))
+    while waiting:
+        found |= {(at, query): backends.rows(query) for at, query in waiting}
+        waiting = [each for each in waiting if not found[each]]
+        if not waiting or time.monotonic() > deadline:
+            break
+        time.sleep(2)
+    rows = [(each.dashboard, each.kind, each.panel, each.datasource, found[at, each]) for at, each in sorted(found)]
+    show("Queries of the dashboards", ("dashboard", "of", "name", "asks", "rows"), rows)
+    assert not [f"{query.dashboard}, {query.panel}: {query.expanded()}" for _, query in waiting]
+
+
+def test_every_panel_with_exemplars_has_some_and_jaeger_knows_their_traces(stack, backends):
+    rows = []
+    for query in queries():
+        if query.exemplar:
+            found = backends.exemplars(query)
+            assert found, query.panel
+            newest = max(found, key=lambda each: float(each["timestamp"]))
+            assert stack.trace(newest["labels"]["trace_id"]), f"{query.panel}: {newest}"
+            rows.append((query.dashboard, query.panel, len(found)))
+    assert rows
+    show("Exemplars, each newest one's trace found", ("dashboard", "panel", "exemplars"), rows)
+
+
+def test_what_is_chosen_narrows_what_is_shown(backends):
+    """As Grafana sends it: values escaped, several of them in parentheses."""
+    table = [query for query in queries() if (query.dashboard, query.panel) == ("obskit-service", "Routes")]
+    routes = {each["metric"]["http_route"] for each in backends.series(table[0])}
+    assert len(routes) > 2
+    chosen = backends.series(table[0], route=r"(/checkout|/orders/\\{order_id\\})")
+    assert {each["metric"]["http_route"] for each in chosen} == {"/checkout", "/orders/{order_id}"}
+    slow = next(query for query in queries() if query.panel == "Slow requests")
+    assert 0 < backends.logs(slow, slow="0.01", route="/checkout") <= backends.logs(slow, slow="0.01")
+
+
+def test_gold_users_are_slow_at_checkout_and_the_dashboard_says_so(backends):
+    """The question that all of this is for."""
+    of = [query for query in queries() if (query.dashboard, query.panel) == ("obskit-endpoint", "By $field")]
+    p99 = {
+        each["metric"]["value"]: float(each["value"][1])
+        for each in backends.series(of[-1], service="gateway", route="/checkout", method="POST", __rate_interval="5m")
+    }
+    show("p99 of POST /checkout by user_tier, in seconds", ("tier", "p99"), sorted(p99.items()))
+    assert max(p99, key=p99.get) == "gold"
