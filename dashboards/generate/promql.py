@@ -58,8 +58,8 @@ def failures(histogram: str, *more: str, group: Sequence[str] = ()) -> str:
 
 
 def quantile(q: float, histogram: str, *more: str, group: Sequence[str] = ()) -> str:
-    """A quantile in seconds."""
-    return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', *more, group=('le', *group))})"
+    """A quantile in seconds; nothing, instead of NaN, where there was no traffic."""
+    return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', *more, group=('le', *group))}) >= 0"
 
 
 def slower(histogram: str, bound: str, *more: str, group: Sequence[str] = ()) -> str:

@@ -9,13 +9,8 @@ from typing import Any
 
 FOLDER = Path(__file__).parents[2] / "dashboards" / "json"
 
-#: Grafana's own variables; the windows are short because a test's stack has run for a minute or two.
-BUILT_IN = {
-    "__rate_interval": "30s",
-    "__interval": "5s",
-    "__auto": "30s",
-    "__range": "10m",
-}
+#: Grafana's own variables; the windows reach back to a test's traffic.
+BUILT_IN = {"__rate_interval": "5m", "__interval": "5s", "__auto": "5m", "__range": "10m"}
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})")
 LABEL_VALUES = re.compile(r"label_values\((.+), (\$?\w+)\)")
 
