@@ -1,6 +1,7 @@
 """Every query of every panel, annotation and variable, asked of the real Prometheus and Loki while the shop runs."""
 
 import time
+from collections import defaultdict
 
 import pytest
 from answers import Backends
@@ -56,11 +57,12 @@ def test_what_is_chosen_narrows_what_is_shown(backends):
 
 
 def test_gold_users_are_slow_at_checkout_and_the_dashboard_says_so(backends):
-    """The question that all of this is for."""
-    of = [query for query in queries() if (query.dashboard, query.panel) == ("obskit-endpoint", "By $field")]
-    p99 = {
-        each["metric"]["value"]: float(each["value"][1])
-        for each in backends.series(of[-1], service="gateway", route="/checkout", method="POST")
-    }
-    show("p99 of POST /checkout by user_tier, in seconds", ("tier", "p99"), sorted(p99.items()))
-    assert max(p99, key=p99.get) == "gold"
+    """The question that all of this is for: the share of slow requests by tier, by each bound that can be chosen."""
+    slow = next(query for query in queries() if query.panel == "Slow share by $field")
+    shares = defaultdict(dict)
+    for bound in ("0.1", "0.25", "0.5", "1"):
+        for each in backends.series(slow, slow=bound, service="gateway", route="/checkout", method="POST"):
+            shares[each["metric"]["value"]][bound] = float(each["values"][-1][1])
+    rows = [(tier, *found.values()) for tier, found in sorted(shares.items())]
+    show("POST /checkout over so many seconds, by user_tier", ("tier", *shares["gold"]), rows)
+    assert max(shares, key=lambda tier: sum(shares[tier].values())) == "gold"
