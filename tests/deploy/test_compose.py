@@ -275,7 +275,7 @@ def test_a_collector_has_room_above_its_limit(stack, name):
     environment = this.get("environment", {})
     if limit := environment.get("MEMORY_LIMIT_MIB"):
         assert environment["GOMEMLIMIT"] == f"{limit}MiB"
-        assert int(this["deploy"]["resources"]["limits"]["memory"]) >= 1.5 * int(limit) * MIB
+        assert int(this["deploy"]["resources"]["limits"]["memory"]) >= (1.25 * int(limit) + 100) * MIB
 
 
 def test_the_feature_gate_of_the_sampler_is_on():

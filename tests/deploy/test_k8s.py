@@ -114,7 +114,7 @@ def test_a_collector_has_room_above_its_limit_and_for_its_queues(workload):
     variables = environment(workload)
     limit = int(variables["MEMORY_LIMIT_MIB"])
     assert variables["GOMEMLIMIT"] == f"{limit}MiB"
-    assert mebibytes(container(workload)["resources"]["limits"]["memory"]) >= 1.5 * limit
+    assert mebibytes(container(workload)["resources"]["limits"]["memory"]) >= 1.25 * limit + 100
     claims = workload["spec"].get("volumeClaimTemplates")
     room = (
         claims[0]["spec"]["resources"]["requests"]["storage"]
