@@ -36,11 +36,15 @@ ORDER BY failing DESC
 LIMIT 10;
 
 -- One trace, with what was logged in it.
-SELECT Timestamp, ServiceName, SpanName AS what, Duration / 1e6 AS ms
-FROM otel.otel_traces
-WHERE TraceId = {trace_id: String}
-UNION ALL
-SELECT Timestamp, ServiceName, Body AS what, NULL AS ms
-FROM otel.otel_logs
-WHERE TraceId = {trace_id: String}
+SELECT *
+FROM
+(
+    SELECT Timestamp, ServiceName, SpanName AS what, Duration / 1e6 AS ms
+    FROM otel.otel_traces
+    WHERE TraceId = {trace_id: String}
+    UNION ALL
+    SELECT Timestamp, ServiceName, Body AS what, NULL AS ms
+    FROM otel.otel_logs
+    WHERE TraceId = {trace_id: String}
+)
 ORDER BY Timestamp;

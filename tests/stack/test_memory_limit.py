@@ -55,7 +55,8 @@ def test_the_gateway_keeps_to_its_memory_under_a_flood(tmp_path):
         at_rest, process, seen = gateway.rss_mib, gateway.process, []
         flood = Flood(gateway.endpoint)
         ends = time.monotonic() + SECONDS
-        while time.monotonic() < ends:
+        longest = ends + 60  # where the flood's share of the processor is small, it takes longer to fill the memory
+        while time.monotonic() < ends or (503 not in flood.answers and time.monotonic() < longest):
             seen.append(gateway.rss_mib)
             time.sleep(0.05)
         flood.stop()
