@@ -36,8 +36,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a script's `&` would have the first one ignored
+        signal.signal(number, signal.default_int_handler)
     given, out = arguments(), console()
     try:
         return run(given, out)
