@@ -129,7 +129,7 @@ def why() -> list[frame.Panel]:
             "Slow share by $compare",
             "Of the requests with this value of the field, the share that was slow. Bars of one length: the field does"
             " not matter, compare by another. Counted from the lines, sampled ones by their weight.",
-            panels.lines(f"sort_desc({slow} / {every})", legend="{{value}}", instant=True),
+            panels.lines(f"sort_desc({logql.share(slow, every)})", legend="{{value}}", instant=True),
             unit=SHARE,
         ),
         panels.bars(
@@ -158,7 +158,7 @@ def spent() -> list[loki.Dataquery]:
     }
     return [
         panels.lines(
-            f"{logql.total(lines, field)} / sum(count_over_time({lines} [$__range]))",
+            logql.share(logql.total(lines, field), f"sum(count_over_time({lines} [$__range]))"),
             legend=f"{kind}: {name}",
             instant=True,
         )

@@ -29,3 +29,8 @@ def total(lines: str, field: str, group: str = "") -> str:
     """The sum of a field of the lines in the time shown; of `weight`, how many requests there were."""
     grouping = f"by ({group}) " if group else ""
     return f"sum {grouping}(sum_over_time({lines} | unwrap {field} [$__range]))"
+
+
+def share(part: str, whole: str) -> str:
+    """A part of a whole, 0 where there is none of it."""
+    return f"({part} or {whole} * 0) / {whole}"

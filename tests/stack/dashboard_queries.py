@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 FOLDER = Path(__file__).parents[2] / "dashboards" / "json"
+PROVISIONING = FOLDER.parent / "provisioning"
+#: A variable in a provisioning file; two dollars are one, to Grafana.
+EXPANDED = re.compile(r"\$\$|\$(?:(\w+)|\{(\w+)\})")
 
 #: Grafana's own variables; the windows reach back to a test's traffic.
 BUILT_IN = {"__rate_interval": "5m", "__interval": "5s", "__auto": "5m", "__range": "10m"}
@@ -90,3 +95,19 @@ def expand(expr: str, values: Mapping[str, str]) -> str:
 def _group(found: re.Match[str]) -> bool:
     """Whether it is a group of a regular expression, as in ``label_replace``."""
     return (found[1] or found[2]).isdigit()
+
+
+def data_sources(**environ: str) -> dict[str, dict[str, Any]]:
+    """The provisioned data sources by uid, with variables expanded as Grafana does; one that is not given is an error."""
+    expanded = (
+        EXPANDED.sub(lambda found: "$" if found[0] == "$$" else environ[found[1] or found[2]], text)
+        for text in (path.read_text(encoding="utf-8") for path in sorted(PROVISIONING.glob("datasources/*.yaml")))
+    )
+    return {each["uid"]: each for text in expanded for each in yaml.safe_load(text)["datasources"]}
+
+
+def from_span(link: str, tags: Mapping[str, Any], keys: list[Mapping[str, str]], trace_id: str) -> str:
+    """The query that a link opens from a span: the labels that its tags give, the time and the trace filled in."""
+    labels = ", ".join(f'{key["value"]}="{tags[key["key"]]}"' for key in keys if key["key"] in tags)
+    filled = link.replace("${__tags}", labels).replace("${__trace.traceId}", trace_id)
+    return expand(filled, BUILT_IN)

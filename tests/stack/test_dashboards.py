@@ -5,9 +5,10 @@ from collections import defaultdict
 
 import pytest
 from answers import Backends
-from dashboard_queries import queries
+from dashboard_queries import data_sources, from_span, queries
 from tables import show
 
+ADDRESSES = ("PROMETHEUS_URL", "PROMETHEUS_INTERVAL", "JAEGER_URL", "LOKI_URL", "ALERTMANAGER_URL")
 #: Longer than any rule waits for its turn.
 WITHIN = 100
 pytestmark = pytest.mark.timeout(300)
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def backends(stack, traffic):
+    stack.drive(8)  # rates look five minutes back, and other tests may have taken longer
     return Backends(stack.prometheus.url, stack.loki.url, since=stack.begun)
 
 
@@ -66,3 +68,27 @@ def test_gold_users_are_slow_at_checkout_and_the_dashboard_says_so(backends):
     rows = [(tier, *found.values()) for tier, found in sorted(shares.items())]
     show("POST /checkout over so many seconds, by user_tier", ("tier", *shares["gold"]), rows)
     assert max(shares, key=lambda tier: sum(shares[tier].values())) == "gold"
+
+
+def test_links_lead_from_a_line_to_its_trace_and_from_there_to_lines_and_metrics(stack, backends):
+    slow = next(query for query in queries() if query.panel == "Slow requests")
+    lines = stack.lines(slow.expanded(service="gateway", route="/checkout", slow="0.01"))
+    source = data_sources(**dict.fromkeys(ADDRESSES, "http://a"))["jaeger"]["jsonData"]
+    to_logs, to_metrics = source["tracesToLogsV2"], source["tracesToMetrics"]
+
+    trace_id = next(labels["trace_id"] for labels, _ in lines if labels["http_response_status_code"] == "201")
+    trace = stack.trace(trace_id)
+    tags = {span["spanID"]: {tag["key"]: tag["value"] for tag in span["tags"]} for span in trace["spans"]}
+    span = next(each for each in trace["spans"] if tags[each["spanID"]].get("http.route") == "/checkout")
+    resource = {tag["key"]: tag["value"] for tag in trace["processes"][span["processID"]]["tags"]}
+    found = {**resource, **tags[span["spanID"]]}
+
+    said = stack.lines(from_span(to_logs["query"], found, [], trace_id))
+    assert {labels["service_name"] for labels, _ in said} >= {"gateway", "users", "orders", "pricing", "payments"}
+    rows = [
+        (each["name"], len(stack.query(from_span(each["query"], found, to_metrics["tags"], trace_id))))
+        for each in to_metrics["queries"]
+    ]
+    show("From the span POST /checkout", ("link", "series"), [("Lines of the trace", len(said)), *rows])
+    assert all(series for name, series in rows if "Errors" not in name)
+    assert len(from_span("{${__tags}}", found, to_metrics["tags"], trace_id).split(", ")) == 4
