@@ -383,12 +383,21 @@ def test_clients_are_those_that_are_configured(clients, observed):
     ],
 )
 def test_init_says_what_is_wired_and_what_is_off(config, said, capfd):
-    obs = obskit.init(service_name="s", config=Config(**config))
+    obs = obskit.init(app_with("/"), service_name="s", config=Config(**config))
     (line,) = lines_of(capfd, obs)
     assert line["message"].startswith(f"obskit {obskit.__version__} observes s | ")
     for part in said:
         assert part in line["message"]
     assert "secret" not in line["message"]
+    assert "obs.wrap" not in line["message"]
+
+
+def test_without_an_app_init_says_what_would_serve_its_paths(capfd):
+    obs = obskit.init(service_name="s", config=Config(admin_port=9464))
+    (line,) = lines_of(capfd, obs)
+    parts = line["message"].split(" | ")
+    assert "metrics → port 9464 /metrics once obs.wrap(app) is served" in parts
+    assert "health → /livez /readyz /startupz port 9464 /health once obs.wrap(app) is served" in parts
 
 
 @pytest.mark.parametrize(("request_log", "lines"), [("all", 1), ("off", 0), ("errors", 0), ("sampled", 1)])

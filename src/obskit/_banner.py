@@ -39,6 +39,7 @@ def banner(  # noqa: PLR0913  (each is something to say)
     console: bool,
     foreign: Foreign,
     by_file: bool = False,
+    served: bool,
 ) -> list[str]:
     """The lines to say: one, or a block where a terminal shows them.
 
@@ -49,9 +50,11 @@ def banner(  # noqa: PLR0913  (each is something to say)
         console: whether a terminal shows them.
         foreign: whether spans go through a provider that was there before, and whether it has an exporter itself.
         by_file: whether a configuration file decides what is pushed.
+        served: whether there is an app, which has the paths. A script has none; a plain ASGI app comes later.
     """
     pushed = "" if by_file else _pushed_to(config, "metrics"), "" if by_file else _pushed_to(config, "logs")
-    wired = [f"{what} → {where}" for what, where in _wired(config, logs, *pushed, console=console, foreign=foreign)]
+    where_to = _wired(config, logs, *pushed, console=console, foreign=foreign, served=served)
+    wired = [f"{what} → {where}" for what, where in where_to]
     if clients:
         wired.append(f"clients → {' '.join(clients)}")
     off = [f"off: {what} ({why})" for what, why in _off(config, logs, foreign=foreign)]
@@ -76,12 +79,20 @@ def _traces(config: Config, *, foreign: Foreign) -> Iterator[tuple[str, str]]:
 
 
 def _wired(  # noqa: PLR0913  (as above)
-    config: Config, logs: LogsState, metrics_to: str, records_to: str, *, console: bool, foreign: Foreign
+    config: Config,
+    logs: LogsState,
+    metrics_to: str,
+    records_to: str,
+    *,
+    console: bool,
+    foreign: Foreign,
+    served: bool,
 ) -> Iterator[tuple[str, str]]:
+    when = "" if served else " once obs.wrap(app) is served"
     if config.enabled:
         yield from _traces(config, foreign=foreign)
     if "prometheus" in config.metrics_exporter and config.metrics_path:
-        yield "metrics", _admin(config) + config.metrics_path
+        yield "metrics", _admin(config) + config.metrics_path + when
     if metrics_to:
         yield "metrics", metrics_to
     if logs.effective_mode != "off":
@@ -100,7 +111,7 @@ def _wired(  # noqa: PLR0913  (as above)
     health_path = config.health_path and _admin(config) + config.health_path
     paths = [path for path in (config.live_path, config.ready_path, config.startup_path, health_path) if path]
     if paths:
-        yield "health", " ".join(paths)
+        yield "health", " ".join(paths) + when
 
 
 def _admin(config: Config) -> str:

@@ -67,7 +67,7 @@ def wire(
 
     Args:
         wanted: the effective configuration, as it was asked for.
-        app: may have a title to name the service by.
+        app: may have a title to name the service by; what serves /metrics and the probes.
         place: where it was asked for, as file and line.
         writer: takes the log lines instead of standard output.
         exporter: takes the spans instead of what `wanted` names.
@@ -76,7 +76,8 @@ def wire(
         ConfigError: what only shows when the parts are made, such as a certificate that cannot be read.
     """
     with ExitStack() as undo:
-        handle = _Wiring(undo, wanted, _named(wanted, app), writer or LineWriter(_STDOUT), exporter).handle(place)
+        wiring = _Wiring(undo, wanted, _named(wanted, app), writer or LineWriter(_STDOUT), exporter)
+        handle = wiring.handle(place, served=app is not None)
         handle.undo = undo.pop_all()
         return handle
 
@@ -122,7 +123,7 @@ class _Wiring:
         self._calls()
         self._numbers()
 
-    def handle(self, place: str) -> Obskit:
+    def handle(self, place: str, *, served: bool) -> Obskit:
         """What ``init()`` returns; from here on the process is wired."""
         endpoints = self._endpoints()
         life = self._life(endpoints)
@@ -143,7 +144,7 @@ class _Wiring:
         self.undo.callback(atexit.unregister, handle.close)
         register_after_fork(handle, _closed_at_its_end)
         self.undo.callback(_sigterm.before_default(life.dying))
-        self._say()
+        self._say(served=served)
         if self.push is not None:
             self.push.start()
         return handle
@@ -299,7 +300,7 @@ class _Wiring:
         self.undo.callback(admin.stop)
         return admin
 
-    def _say(self) -> None:
+    def _say(self, *, served: bool) -> None:
         log = logging.getLogger("obskit")
         for warning in (*self.wanted.warnings, *self.wanted.notes):
             log.warning("%s", warning)
@@ -310,6 +311,7 @@ class _Wiring:
             console=self.logs.console,
             foreign=_provider.foreign(),
             by_file=self.by_file,
+            served=served,
         ):
             log.info("%s", line)
 
