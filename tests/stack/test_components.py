@@ -11,7 +11,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "collector-config"
 KINDS = ("receivers", "processors", "exporters", "connectors", "extensions")
 MANIFESTS = {build.name: build.manifest for build in BUILDS if build.manifest}
 #: Used by none, and why it is there.
-BESIDES = {("exporters", "debug"): "to look into a pipeline", ("processors", "k8s_attributes"): "in a cluster"}
+BESIDES = {("exporters", "debug"): "to look into a pipeline"}
 
 
 def documents(text):
