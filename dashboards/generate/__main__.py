@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
@@ -23,7 +24,13 @@ BUILDERS = (
 
 def encoded(made: dashboard.Dashboard) -> str:
     """The JSON that Grafana reads, in an order that does not change."""
-    return json.dumps(made, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+    plain = json.loads(json.dumps(made, cls=JSONEncoder), object_hook=placed)
+    return json.dumps(plain, indent=2, sort_keys=True) + "\n"
+
+
+def placed(each: dict[str, Any]) -> dict[str, Any]:
+    """Without the placement that the SDK gives each link and annotation: a menu, where nobody would look for them."""
+    return {name: value for name, value in each.items() if name != "placement"}
 
 
 def write(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.generate.__main__ import write
+from dashboards.generate.__main__ import placed, write
 
 UIDS = {
     "obskit-collector",
@@ -42,7 +42,7 @@ def test_grafana_s_types_decode_it_and_lose_nothing(uid):
     decoded = decode(raw)
     wrong = list(mismatches(decoded, dashboard.Dashboard, uid))
     assert not wrong
-    assert json.loads(json.dumps(decoded, cls=JSONEncoder)) == raw
+    assert json.loads(json.dumps(decoded, cls=JSONEncoder), object_hook=placed) == raw
 
 
 def test_a_value_of_a_wrong_type_is_found():

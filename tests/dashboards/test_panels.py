@@ -149,9 +149,21 @@ def test_links_lead_to_dashboards_and_set_variables_that_they_have():
             assert column in columns["options"]["renameByName"].values(), url
 
 
+def test_alerts_lead_to_dashboards_and_set_variables_that_they_have():
+    rules = FOLDER.parents[1] / "collector-config/prometheus/rules"
+    groups = [group for path in rules.glob("*.yaml") for group in yaml.safe_load(path.read_text("utf-8"))["groups"]]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    assert alerts
+    for alert in alerts:
+        url = urlsplit(alert["annotations"]["dashboard_url"])
+        board = BOARDS[url.path.removeprefix("/d/")]
+        assert {name.removeprefix("var-") for name, _ in parse_qsl(url.query)} <= variables(board), alert["alert"]
+
+
 @pytest.mark.parametrize("uid", BOARDS)
 def test_each_dashboard_lists_the_others_and_keeps_what_was_chosen(uid):
     link = BOARDS[uid]["links"][0]
     assert link["tags"] == ["obskit"]
     assert link["includeVars"]
     assert link["keepTime"]
+    assert "placement" not in link  # above the panels, not in a menu

@@ -24,6 +24,7 @@ class Backends:
     prometheus: str
     loki: str
     since: float
+    until: float | None = None
 
     def rows(self, query: Query) -> int:
         """How many series, values or lines a query of a dashboard brings."""
@@ -35,7 +36,11 @@ class Backends:
 
     def range(self) -> dict[str, str]:
         """The time that is asked about."""
-        return {"start": f"{self.since:.3f}", "end": f"{time.time():.3f}"}
+        return {"start": f"{self.since:.3f}", "end": self.now()}
+
+    def now(self) -> str:
+        """The time that instant queries are about."""
+        return f"{self.until or time.time():.3f}"
 
     def values(self, query: Query) -> list[str]:
         """The values that a template variable offers."""
@@ -45,7 +50,9 @@ class Backends:
     def series(self, query: Query, **values: str) -> list[dict[str, Any]]:
         """What Prometheus answers a panel or an annotation."""
         if query.instant:
-            return get(f"{self.prometheus}/api/v1/query", query=query.expanded(**values))["data"]["result"]
+            return get(f"{self.prometheus}/api/v1/query", query=query.expanded(**values), time=self.now())["data"][
+                "result"
+            ]
         span = self.range() | {"step": str(STEP)}
         return get(f"{self.prometheus}/api/v1/query_range", query=query.expanded(**values), **span)["data"]["result"]
 
@@ -57,7 +64,7 @@ class Backends:
     def logs(self, query: Query, **values: str) -> int:
         """How many series or lines Loki finds."""
         if query.instant:
-            answer = get(f"{self.loki}/loki/api/v1/query", query=query.expanded(**values))
+            answer = get(f"{self.loki}/loki/api/v1/query", query=query.expanded(**values), time=self.now())
         else:
             answer = get(
                 f"{self.loki}/loki/api/v1/query_range", query=query.expanded(**values), limit="200", **self.range()

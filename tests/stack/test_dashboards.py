@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from answers import Backends
@@ -32,6 +33,12 @@ def test_every_query_of_every_dashboard_has_an_answer(backends):
     rows = [(each.dashboard, each.kind, each.panel, each.datasource, found[at, each]) for at, each in sorted(found)]
     show("Queries of the dashboards", ("dashboard", "of", "name", "asks", "rows"), rows)
     assert not [f"{query.dashboard}, {query.panel}: {query.expanded()}" for _, query in waiting]
+
+
+def test_without_a_single_series_a_dashboard_is_empty_and_nothing_fails(stack, backends):
+    """The day before: as with a Prometheus and a Loki that have just been started."""
+    yesterday = replace(backends, since=stack.begun - 90_000, until=stack.begun - 86_400)
+    assert {query.panel: rows for query in queries() if (rows := yesterday.rows(query))} == {}
 
 
 def test_every_panel_with_exemplars_has_some_and_jaeger_knows_their_traces(stack, backends):
