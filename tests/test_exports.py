@@ -5,6 +5,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -74,15 +75,22 @@ def test_the_version():
     assert importlib.metadata.version("obskit") == obskit.__version__
 
 
+def built(what, source, target):
+    """The name of the wheel or source distribution that hatchling makes of `source` in `target`."""
+    code = f"from hatchling import build; print(build.{what}({str(target)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.splitlines()[-1]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Built as an index would have it, without any."""
     target = tmp_path_factory.mktemp("wheel")
-    code = f"from hatchling.build import build_wheel; print(build_wheel({str(target)!r}))"
-    built = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-    )
-    with zipfile.ZipFile(target / built.stdout.splitlines()[-1]) as archive:
+    path = target / built("build_wheel", ROOT, target)
+    assert path.stat().st_size < 1_500_000
+    with zipfile.ZipFile(path) as archive:
         yield archive
 
 
@@ -96,7 +104,7 @@ def test_the_wheel_holds_the_package_its_types_and_nothing_else(wheel):
 def test_the_installed_wheel_writes_what_the_repository_holds(wheel, tmp_path):
     """Unpacked as an installer does, and run away from the project."""
     site, folder = tmp_path / "site", tmp_path / "stack"
-    wheel.extractall(site)
+    wheel.extractall(site)  # noqa: S202  (a zip of our own)
     code = "import sys; from obskit.cli.main import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "assets", "export", folder],
@@ -107,6 +115,21 @@ def test_the_installed_wheel_writes_what_the_repository_holds(wheel, tmp_path):
     written = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     assert written == {name: file.read_bytes() for name, file in assets.shipped().items()}
     assert sum(len(data) for data in written.values()) < 5_000_000
+
+
+def test_what_is_written_makes_the_same_wheel_again(wheel, tmp_path):
+    """As the image of the shop does, which is built in the folder."""
+    folder = tmp_path / "stack"
+    assets.export(folder)
+    with zipfile.ZipFile(tmp_path / built("build_wheel", folder, tmp_path)) as again:
+        assert sorted(again.namelist()) == sorted(wheel.namelist())
+
+
+def test_the_source_distribution_has_it_all(tmp_path):
+    with tarfile.open(tmp_path / built("build_sdist", ROOT, tmp_path)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert set(assets.shipped()) <= names
+    assert not [name for name in names if name.startswith(("var/", ".venv")) or "__pycache__" in name]
 
 
 def test_the_wheel_carries_what_the_command_writes():

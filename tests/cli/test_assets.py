@@ -1,6 +1,7 @@
 """``obskit assets``: what it writes, and what a person sees when it cannot."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,18 @@ def test_nothing_that_a_run_leaves_behind_ships():
     parts = {part for name in assets.shipped() for part in Path(name).parts}
     assert {part for part in parts if part.startswith(".")} <= {".dockerignore"}
     assert not {part for part in parts if part == "__pycache__" or part.endswith((".pyc", "~"))}
+
+
+def test_pages_lead_to_pages_that_are_written_too():
+    """But for those about the project's own tests and benchmarks, which stay with it."""
+    names = assets.shipped()
+    for name in names:
+        if name.endswith(".md"):
+            for link in re.findall(r"\]\(([^)\s#]+)", names[name].read_text()):
+                if "://" not in link:
+                    path = os.path.normpath(Path(name).parent / link)
+                    there = any(each == path or each.startswith(f"{path}/") for each in names)
+                    assert there or path.startswith(("tests/", "benchmarks/")), (name, link)
 
 
 def test_list_names_what_export_writes(capsys):

@@ -111,7 +111,7 @@ def test_the_dependencies_are_those_of_the_project_at_pinned_versions(context, t
 def test_nothing_else_is_sent_to_the_build(context):
     top = {path.name for path in context.iterdir()}
     assert top <= {"LICENSE", "README.md", "collector-config", "compose.yaml", "compose.ha.yaml", "constraints.txt"} | {
-        "dashboards", "examples", "pyproject.toml", "src", "Dockerfile", ".dockerignore",
+        "CHANGELOG.md", "dashboards", "docs", "examples", "pyproject.toml", "src", "Dockerfile", ".dockerignore",
     }  # fmt: skip
     assert not list(context.rglob("__pycache__"))
 

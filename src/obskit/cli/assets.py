@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 #: What is shipped, files and folders, named from the root of the project; the wheel carries them in `_assets`.
 SHIPPED = (
     ".dockerignore",
+    "CHANGELOG.md",
     "Dockerfile",
     "LICENSE",
     "README.md",
@@ -25,6 +26,7 @@ SHIPPED = (
     "dashboards/README.md",
     "dashboards/json",
     "dashboards/provisioning",
+    "docs",
     "examples",
     "pyproject.toml",
 )
