@@ -18,7 +18,6 @@ BUILT = "stack/test_components.py::test_components_are_those_that_the_files_use"
 SCHEMA = "deploy/test_k8s.py::test_it_is_of_the_schema_of_its_kind"
 KUSTOMIZED = "stack/test_kustomize.py::test_everything_that_kustomize_makes_is_of_its_schema"
 SCRAPED = "stack/test_prometheus.py::test_prometheus_reads_its_configuration"
-PROVISIONED = "deploy/test_compose.py::test_grafana_has_each_variable_of_its_provisioning"
 PAGE = "test_docs.py::test_links_lead_somewhere"
 
 #: Below a folder: which files (a star takes no slash), what reads them, and the test that has it do so.
@@ -66,7 +65,8 @@ VALIDATORS = {
         ("generate/*.py", "run: it writes what is in json/", "dashboards/test_generated.py::test_regenerating_changes_nothing"),
         ("json/*.json", "Grafana's own types", "dashboards/test_generated.py::test_grafana_s_types_decode_it_and_lose_nothing"),
         ("json/*.json", "prometheus and loki, each query", "stack/test_dashboards.py::test_every_query_of_every_dashboard_has_an_answer"),
-        ("provisioning/*/*.yaml", "docker compose's variables", PROVISIONED),
+        ("provisioning/datasources/*.yaml", "promql-parser and links, each uid", "dashboards/test_provisioning.py::test_data_sources_have_fixed_uids_that_all_references_name"),
+        ("provisioning/dashboards/*.yaml", "held to docker compose's mounts", "dashboards/test_provisioning.py::test_the_provider_reads_the_folder_and_nobody_changes_it"),
     ),
 }  # fmt: skip
 ROWS = [(f"{folder}/{glob}", what, test) for folder, rows in VALIDATORS.items() for glob, what, test in rows]
