@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -91,7 +93,7 @@ class Stack:
         for each in (self.gateway, self.agent):
             each.start()
         self.services = self._shop(ports)
-        left.callback(stop, self.services)
+        left.callback(lambda: stop(self.services))
         for each in backends:
             each.wait()
         wait_until_ready(self.services)
@@ -114,14 +116,27 @@ class Stack:
     def _shop(self, ports):
         folder = self.folder / "shop"
         folder.mkdir()
-        variables = {
+        self._variables = {
             **environment(ports, folder, SEED),
             **HASTE,
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.agent.endpoint,
             "OTEL_LOGS_EXPORTER": "otlp",
             "OTEL_RESOURCE_ATTRIBUTES": "service.namespace=shop,deployment.environment.name=test,service.version=1.4.0",
         }
-        return [start(name, port, folder, variables) for name, port in ports.items()]
+        return [start(name, port, folder, self._variables) for name, port in ports.items()]
+
+    @contextmanager
+    def without(self, name):
+        """The shop while one of its services is dead, as by kill -9; it is back once the block is left."""
+        (at,) = [at for at, service in enumerate(self.services) if service.name == name]
+        service = self.services[at]
+        os.killpg(service.process.pid, signal.SIGKILL)
+        service.process.wait(10)
+        try:
+            yield
+        finally:
+            self.services[at] = start(name, service.port, self.folder / "shop", self._variables)
+            wait_until_ready(self.services)
 
     @property
     def url(self):
@@ -170,7 +185,7 @@ class Stack:
 
     def query(self, expr, at=None):
         """An instant query: a list of (labels, value)."""
-        found = self._prometheus("query", query=expr, **({} if at is None else {"time": at}))["result"]
+        found = self.prometheus_api("query", query=expr, **({} if at is None else {"time": at}))["result"]
         return [(each["metric"], float(each["value"][1])) for each in found]
 
     def value(self, expr):
@@ -181,14 +196,15 @@ class Stack:
 
     def exemplars(self, selector):
         """The exemplars since the start: a list of (labels of the series, labels of the exemplar, value)."""
-        found = self._prometheus("query_exemplars", query=selector, start=self.begun - 60, end=time.time() + 60)
+        found = self.prometheus_api("query_exemplars", query=selector, start=self.begun - 60, end=time.time() + 60)
         return [
             (series["seriesLabels"], each["labels"], float(each["value"]))
             for series in found
             for each in series["exemplars"]
         ]
 
-    def _prometheus(self, what, **parameters):
+    def prometheus_api(self, what, **parameters):
+        """The data of a question to its HTTP API."""
         answer = get(f"{self.prometheus.url}/api/v1/{what}", **parameters)
         assert answer["status"] == "success", answer
         return answer["data"]
