@@ -71,7 +71,7 @@ def deploys() -> build.AnnotationQuery:
     expr = f"count by ({labels}) ({series}) unless count by ({labels}) ({before})"
     made = build.AnnotationQuery().name("Deploys").datasource(style.PROMETHEUS).enable(True).icon_color(style.PURPLE)
     made = made.target(panels.query(expr, "{{service_name}} {{service_version}}").interval("1m").ref_id("Deploys"))
-    made = made.expr(expr).step("1m")
+    made = made.step("1m")
     return made.title_format("{{service_name}} {{service_version}}").tag_keys("service_name,service_version")
 
 
