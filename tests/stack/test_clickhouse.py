@@ -21,6 +21,7 @@ PROCESS = Path(__file__).with_name("clickhouse_process.py")
 STATEMENT = re.compile(r";\s*$", re.MULTILINE)
 TIERS = {"free": 1.0, "gold": 4.0}
 ROUTES = {"/orders": 0.02, "/pay": 0.2}
+COMPUTED = {"SampleRate", "Namespace", "Environment", "Route", "Status"}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -149,11 +150,14 @@ def test_the_exporters_columns_are_the_schemas():
     columns_of = "SELECT name FROM system.columns WHERE database = 'otel' AND table = {of: String}"
     asked = [{"sql": columns_of, "parameters": {"of": table}} for table in found]
     schema = run([*({"sql": each} for each in statements("schema.sql")), *asked])[-len(asked) :]
-    for (table, columns), names in zip(found.items(), schema, strict=True):
-        ours = [each["name"] for each in names]
-        show(f"Columns of {table}", ("column", "of the schema"), [(column, column in ours) for column in columns])
-        assert set(columns) <= set(ours)
-        assert set(ours) - set(columns) <= {"SampleRate", "Namespace", "Environment", "Route", "Status"}
+    ours = {table: {each["name"] for each in names} for table, names in zip(found, schema, strict=True)}
+    rows = [
+        (table, len(set(columns) & ours[table]), sorted(set(columns) - ours[table]), sorted(ours[table] - set(columns)))
+        for table, columns in found.items()
+    ]
+    show("Columns", ("table", "inserted", "which the schema lacks", "computed"), rows)
+    assert all(not lacking for _, _, lacking, _ in rows)
+    assert {column for *_, computed in rows for column in computed} == COMPUTED
 
 
 def test_how_slow_each_route_is_for_each_tier(answers):
