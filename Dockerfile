@@ -5,15 +5,15 @@
 FROM python:3.13.14-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-RUN python -m venv /venv
+RUN python -m venv --without-pip /venv
 
 # First what changes rarely: the dependencies, at the versions of constraints.txt. All are wheels; nothing is compiled.
 COPY pyproject.toml constraints.txt ./
 RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["shop"], sep="\n")' > requirements.txt \
-    && /venv/bin/pip install --only-binary :all: --constraint constraints.txt --requirement requirements.txt
+    && pip --python /venv/bin/python install --only-binary :all: --constraint constraints.txt --requirement requirements.txt
 
 COPY . .
-RUN /venv/bin/pip install --no-deps --constraint constraints.txt .
+RUN pip --python /venv/bin/python install --no-deps --constraint constraints.txt .
 
 
 FROM python:3.13.14-slim-trixie

@@ -123,6 +123,14 @@ def test_it_starts_again_or_says_why_not(stack, name):
 
 
 @service
+def test_it_has_time_to_write_down_what_it_holds(stack, name):
+    this = services(stack)[name]
+    keeps = [m for m in this.get("volumes", []) if m["type"] == "volume" and this["restart"] != "no"]
+    if keeps and name not in ("alertmanager", "grafana"):
+        assert this["stop_grace_period"] in ("30s", "1m0s")
+
+
+@service
 def test_it_has_no_rights_that_it_does_not_need(stack, name):
     this = services(stack)[name]
     assert this["cap_drop"] == ["ALL"]

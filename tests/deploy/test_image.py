@@ -1,54 +1,17 @@
 """The image of the shop: its Dockerfile read by a linter, and its steps taken without an engine, as far as they go."""
 
-import json
-import os
 import re
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 import tomllib
-from contextlib import suppress
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from composed import ROOT, as_user, services
-
-USER = 10001
-TEXT = (ROOT / "Dockerfile").read_text()
-INSTRUCTIONS = [
-    (line.split(maxsplit=1)[0], line.split(maxsplit=1)[1])
-    for line in TEXT.replace("\\\n", " ").splitlines()
-    if line and not line.startswith("#")
-]
-
-
-def last(instruction):
-    return [rest for name, rest in INSTRUCTIONS if name == instruction][-1]
-
-
-def sent():
-    """The files that .dockerignore leaves for the build: the last of its lines that matches the path or a parent decides."""
-    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
-    for path in sorted(ROOT.rglob("*")):
-        name = path.relative_to(ROOT).as_posix()
-        if name.partition("/")[0] in (".git", ".venv") or path.is_dir():
-            continue
-        paths = [name, *(parent.as_posix() for parent in path.relative_to(ROOT).parents)][:-1]
-        kept = True
-        for rule in rules:
-            pattern = rule.removeprefix("!")
-            anywhere = pattern.startswith("**/")
-            if any(
-                fnmatch(each.rpartition("/")[2] if anywhere else each, pattern.removeprefix("**/")) for each in paths
-            ):
-                kept = rule.startswith("!")
-        if kept:
-            yield name
+from collectors import free_port
+from composed import ROOT, services
+from image import INSTRUCTIONS, TEXT, USER, asked, last, sent, served
 
 
 @pytest.fixture(scope="module")
@@ -126,48 +89,13 @@ def folder(context, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["users", "gateway"])
 def test_what_is_copied_is_enough_to_serve_without_root(folder, installed, tmp_path, name):
-    if os.geteuid() == 0:
-        for parent in tmp_path.parents[:2]:
-            parent.chmod(0o755)
-        os.chown(tmp_path, USER, USER)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [*json.loads(last("ENTRYPOINT")), services("compose.yaml")[f"shop-{name}"]["command"][0]]
-    command = ["127.0.0.1" if each == "0.0.0.0" else port if each == "8000" else each for each in command]
-    environ = services("compose.yaml")[f"shop-{name}"]["environment"] | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(installed),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "SHOP_DATA": str(tmp_path / "shop"),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",  # nobody: a service starts without an agent
-        "OBSKIT_SHUTDOWN_SECONDS": "0.5",
-    }
-    check = json.loads(last("HEALTHCHECK").partition("CMD")[2])
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            as_user(f"{USER}:{USER}", command), cwd=folder, env=environ, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 60
-        healthy = False
-        while not healthy and process.poll() is None and time.monotonic() < deadline:
-            asked = [each.replace(":8000", f":{port}") for each in check]
-            healthy = not subprocess.run(asked, env=environ, capture_output=True, check=False, timeout=20).returncode
-        assert healthy, (tmp_path / "log").read_text()
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(30) in (0, -signal.SIGTERM)
+    with served(name, folder, tmp_path, Path(sys.executable).parent, PYTHONPATH=str(installed)):
+        pass
     assert not list(folder.rglob("*.pyc"))
 
 
 def test_the_health_check_says_no_where_nothing_serves():
-    check = json.loads(last("HEALTHCHECK").partition("CMD")[2])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        asked = [each.replace(":8000", f":{probe.getsockname()[1]}") for each in check]
-        assert subprocess.run(asked, capture_output=True, check=False, timeout=20).returncode != 0
+    assert subprocess.run(asked(free_port()), capture_output=True, check=False, timeout=20).returncode != 0
 
 
 def test_the_usage_in_the_file_names_what_is_there():

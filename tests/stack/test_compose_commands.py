@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -31,7 +32,7 @@ PROGRAMS = {
 NOT_RUN = {
     "grafana": "cannot be built",
     "clickhouse": "cannot be built; its engine runs as chDB",
-    "kafka": "started by the image's own script; the broker itself runs in test_kafka.py",
+    "kafka": "by the image's own script; its variables are given to the broker below",
     "volume-owner": "a chown",
     "shop": "the image's own command, run in tests/deploy/test_image.py",
 }
@@ -228,6 +229,45 @@ def test_a_flag_that_is_refused_would_be_seen(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert run.returncode != 0
     assert "no-such-flag" in run.stderr
+
+
+def test_kafka_takes_its_variables(tmp_path):
+    """As the image's script does: each is a property, KAFKA_LOG_DIRS is log.dirs. On loopback, as all here."""
+    given = dict(services("compose.ha.yaml")["kafka"]["environment"])
+    client, controller = str(free_port()), str(free_port())
+    heap = given.pop("KAFKA_HEAP_OPTS").split()
+    lines = []
+    for name, value in given.items():
+        here = str(value).replace("9092", client).replace("9093", controller).replace("kafka:", "127.0.0.1:")
+        here = here.replace("//:", "//127.0.0.1:").replace("/var/lib/kafka/data", str(tmp_path / "data"))
+        lines.append(f"{name.removeprefix('KAFKA_').lower().replace('_', '.')}={here}")
+    (tmp_path / "server.properties").write_text("\n".join(lines))
+    java = ["java", *heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{program('kafka')}/*"]
+    settings = str(tmp_path / "server.properties")
+    format_ = [*java, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", settings]
+    subprocess.run(format_, cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*java, "kafka.Kafka", settings], cwd=tmp_path, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        deadline, opened = time.monotonic() + DEADLINE, False
+        while not opened and process.poll() is None and time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", int(client)), timeout=1):
+                opened = True  # what `nc -z`, the health check, asks
+            time.sleep(0.1)
+        assert opened, log.read_text()[-2000:]
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+    said = log.read_text()
+    assert "Kafka Server started" in said
+    assert "ERROR" not in said
+    for line in lines:  # the broker lists what it has read, unknown names left out
+        name, _, value = line.partition("=")
+        assert re.search(rf"\b{re.escape(name)} = \[?{re.escape(value.split(',')[0])}", said), line
 
 
 def test_tools_are_there():
