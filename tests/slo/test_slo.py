@@ -1,5 +1,6 @@
 """``obskit slo``: what it writes, and what a person is told of a file that is wrong."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -53,10 +54,12 @@ def test_of_availability_cancelled_requests_do_not_count():
 
 
 @pytest.mark.parametrize(
-    ("threshold", "bound"), [("0.25", 'le="0.25"'), ("5", 'le=~"5|5[.]0"'), ("5.0", 'le=~"5|5[.]0"')]
+    ("threshold", "bound"),
+    [("0.25", 'le="0.25"'), ("0.12345678", 'le="0.12345678"'), ("5", 'le=~"5|5[.]0"'), ("5.0", 'le=~"5|5[.]0"')],
 )
 def test_latency_is_of_requests_that_succeeded_by_a_bucket(threshold, bound):
-    found = rules_of(f"{{name: a, service: orders, latency: {{objective: 95, threshold: {threshold}}}}}")
+    latency = f"buckets: [{threshold}], latency: {{objective: 95, threshold: {threshold}}}"
+    found = rules_of(f"{{name: a, service: orders, {latency}}}")
     every, within = found["slo:sli_errors:rate5m", "a"].split(" - ")
     assert every == found["slo:sli_requests:rate5m", "a"]
     assert 'http_response_status_code!="", error_type=""' in every
@@ -98,25 +101,31 @@ CONVENTIONS = "0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5,
 WRONG = {
     "no bucket": (
         HEAD + "  - {name: a, service: s, latency: {objective: 95, threshold: 0.3}}",
-        f"objectives.0: the threshold 0.3 is no bound of a bucket, so the histogram cannot tell who is slower; bounds are {CONVENTIONS} seconds",
+        f"line 4: objectives.0.latency: the threshold 0.3 is no bound of a bucket, so the histogram cannot tell who is slower; bounds are {CONVENTIONS} seconds",
     ),
     "both": (
         HEAD + "  - {name: a, service: s, availability: 99, latency: {objective: 95, threshold: 1}}",
-        "objectives.0: give either availability or latency",
+        "line 4: objectives.0.latency: give either availability or latency",
     ),
-    "neither": (HEAD + "  - {name: a, service: s}", "objectives.0: give either availability or latency"),
-    "all": (HEAD + "  - {name: a, service: s, availability: 100}", "objectives.0.availability: Input should be less than 100"),
-    "not a number": (HEAD + "  - {name: a, service: s, availability: .nan}", "objectives.0.availability: "),
-    "text": (HEAD + "  - {name: a, service: s, availability: '99'}", "objectives.0.availability: "),
-    "unknown key": (HEAD + "  - {name: a, service: s, availabilty: 99}", "objectives.0.availabilty: Extra inputs"),
-    "name": (HEAD + "  - {name: A b, service: s, availability: 99}", "objectives.0.name: String should match"),
-    "same name": (GOOD + "  - {name: orders, service: s, availability: 99}", "objectives: each needs a name of its own; taken twice: orders"),
-    "route": (HEAD + "  - {name: a, service: s, route: orders, availability: 99}", "objectives.0.route: "),
-    "none": ("runbook_url: r\ndashboard_url: d\nobjectives: []\n", "objectives: there are none"),
-    "missing": ("objectives:\n  - {name: a, service: s, availability: 99}\n", "runbook_url: Field required"),
-    "window": ("window: 1h\n" + GOOD, "window: "),
-    "a list": ("- 1\n", "the file: "),
-    "empty": ("", "the file: "),
+    "neither": (HEAD + "  - {name: a, service: s}", "line 4: objectives.0.latency: give either availability or latency"),
+    "all": (HEAD + "  - {name: a, service: s, availability: 100}", "line 4: objectives.0.availability: Input should be less than 100"),
+    "not a number": (HEAD + "  - {name: a, service: s, availability: .nan}", "line 4: objectives.0.availability: "),
+    "text": (HEAD + "  - {name: a, service: s, availability: '99'}", "line 4: objectives.0.availability: "),
+    "unknown key": (HEAD + "  - {name: a, service: s, availabilty: 99}", "line 4: objectives.0.availabilty: there is no such key; keys are name, service, "),
+    "name": (HEAD + "  - {name: A b, service: s, availability: 99}", "line 4: objectives.0.name: String should match"),
+    "same name": (GOOD + "  - {name: orders, service: s, availability: 99}", "line 5: objectives.1.name: 'orders' is taken by objectives.0; each needs a name of its own"),
+    "route": (HEAD + "  - {name: a, service: s, route: orders, availability: 99}", "line 4: objectives.0.route: "),
+    "unknown key of latency": (
+        HEAD + "  - name: a\n    service: s\n    latency: {objective: 95, treshold: 1}",
+        "line 6: objectives.0.latency.treshold: there is no such key; keys are objective, threshold",
+    ),
+    "unknown key of the file": ("slos: []\n" + GOOD, "line 1: slos: there is no such key; keys are window, "),
+    "no buckets": (HEAD + "  - {name: a, service: s, availability: 99, buckets: []}", "line 4: objectives.0.buckets: there are none"),
+    "none": ("runbook_url: r\ndashboard_url: d\nobjectives: []\n", "line 3: objectives: there are none"),
+    "missing": ("objectives:\n  - {name: a, service: s, availability: 99}\n", "line 1: runbook_url: is missing"),
+    "window": ("window: 1h\n" + GOOD, "line 1: window: "),
+    "a list": ("- 1\n", "line 1: the file: "),
+    "empty": ("", "line 1: the file: "),
     "no YAML": ("a: [", "no YAML: "),
     "twice": ("window: 30d\nwindow: 7d\n" + GOOD, "no YAML: the key 'window' stands twice"),
     "a date that is none": ("window: 2026-99-99\n" + GOOD, "no YAML: "),
@@ -133,16 +142,34 @@ def test_what_is_wrong_is_named_with_its_place(document, said):
 def test_every_problem_is_told_at_once(tmp_path, capsys):
     file = tmp_path / "slo.yaml"
     file.write_text(
-        "window: x\n" + HEAD + "  - {name: a, service: s, availability: 0}\n  - {name: b, availability: 99}\n"
+        """\
+window: x
+runbook_url: r
+objectives:
+  - {name: a, service: s, availability: 0}
+  - {name: a, latency: {objective: 95, threshold: 0.3}}
+  - name: b
+    service: s
+    availability: 99
+    latency: {objective: 95, threshold: 0.3}
+    buckets: [-1]
+"""
     )
     assert main(["slo", str(file)]) == 2
     out, error = capsys.readouterr()
     assert not out
     head, *problems = error.splitlines()
     assert head == f"obskit: {file} is wrong:"
-    assert [problem.split(":")[0].strip() for problem in problems] == [
-        "window", "objectives.0.availability", "objectives.1.service",
-    ]  # fmt: skip
+    assert [tuple(problem.strip().split(": ")[:2]) for problem in problems] == [
+        ("line 1", "dashboard_url"),
+        ("line 1", "window"),
+        ("line 4", "objectives.0.availability"),
+        ("line 5", "objectives.1.latency"),
+        ("line 5", "objectives.1.name"),
+        ("line 5", "objectives.1.service"),
+        ("line 9", "objectives.2.latency"),
+        ("line 10", "objectives.2.buckets.0"),
+    ]
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path, capsys):
@@ -217,3 +244,35 @@ def test_any_text_is_rules_or_an_error_of_sentences(document):
         return
     assert problems
     assert not [problem for problem in problems if "\n" in problem]
+
+
+#: What can be wrong in one objective beside all else: (key, value, where it is told).
+SLIPS = [
+    ("name", "A b", "name"),
+    ("service", None, "service"),
+    ("route", "orders", "route"),
+    ("method", "get", "method"),
+    ("extra", 1, "extra"),
+    ("availability", 100, "availability"),
+    ("latency", {"objective": 95, "threshold": 0.3}, "latency"),
+]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sets(st.sampled_from(range(len(SLIPS)))), min_size=1, max_size=4))
+def test_each_of_many_slips_is_told_with_its_line(slips):
+    """However many there are, each is told, at the line of its objective; and nothing else is."""
+    entries, expected = [], set()
+    for at, chosen in enumerate(slips):
+        entry = {"name": f"n{at}", "service": "s", "availability": 99}
+        for key, value, where in (SLIPS[each] for each in chosen):
+            entry[key] = value
+            expected.add((f"line {4 + at}", f"objectives.{at}.{where}"))
+        entries.append(f"  - {json.dumps(entry)}\n")
+    try:
+        parse(HEAD + "".join(entries))
+    except SloError as error:
+        told = {tuple(problem.split(": ")[:2]) for problem in error.problems}
+    else:
+        told = set()
+    assert told == expected

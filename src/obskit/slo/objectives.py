@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable
-from typing import Annotated, Any, Self
+from collections.abc import Hashable, Iterator
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 
 from obskit import semconv
 
@@ -20,7 +19,7 @@ class SloError(Exception):
     """What is wrong with the objectives, one sentence each.
 
     Args:
-        problems: the sentences; each begins with the place, as ``objectives.2.latency.threshold``.
+        problems: the sentences; each begins with the place, as ``line 9: objectives.2.latency.threshold``.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -49,22 +48,26 @@ class Objective(_Strict):
     route: Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]*$")] | None = None
     method: Annotated[str, StringConstraints(pattern=r"^[A-Z]+$")] | None = None
     availability: Percent | None = None
-    latency: Latency | None = None
     buckets: Annotated[tuple[Seconds, ...], Field(min_length=1, strict=False)] = semconv.DURATION_BUCKETS
+    latency: Annotated[Latency | None, Field(validate_default=True)] = (
+        None  # the last, for it is held against the others
+    )
 
-    @model_validator(mode="after")
-    def _promises_one_thing(self) -> Self:
-        if (self.availability is None) == (self.latency is None):
-            msg = "give either availability or latency"
-            raise ValueError(msg)
-        if self.latency is not None and self.latency.threshold not in self.buckets:
-            bounds = ", ".join(f"{bound:g}" for bound in self.buckets)
-            msg = (
-                f"the threshold {self.latency.threshold:g} is no bound of a bucket, so the histogram cannot tell who is"
+    @field_validator("latency")
+    @classmethod
+    def _promises_one_thing(cls, latency: Latency | None, info: ValidationInfo) -> Latency | None:
+        found, wrong = info.data, []  # without what is wrong by itself, which is told by itself
+        if "availability" in found and (found["availability"] is None) == (latency is None):
+            wrong.append("give either availability or latency")
+        if latency is not None and latency.threshold not in found.get("buckets", [latency.threshold]):
+            bounds = ", ".join(f"{bound:g}" for bound in found["buckets"])
+            wrong.append(
+                f"the threshold {latency.threshold:g} is no bound of a bucket, so the histogram cannot tell who is"
                 f" slower; bounds are {bounds} seconds (buckets says which the service has)"
             )
-            raise ValueError(msg)
-        return self
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return latency
 
     @property
     def ratio(self) -> float:
@@ -80,19 +83,7 @@ class Objectives(_Strict):
     minimum_requests: Annotated[int, Field(ge=1)] = 100
     runbook_url: Text
     dashboard_url: Text
-    objectives: Annotated[tuple[Objective, ...], Field(strict=False)]
-
-    @field_validator("objectives")
-    @classmethod
-    def _some_each_with_a_name_of_its_own(cls, objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
-        if not objectives:
-            msg = "there are none"
-            raise ValueError(msg)
-        twice = [name for name, count in Counter(each.name for each in objectives).items() if count > 1]
-        if twice:
-            msg = f"each needs a name of its own; taken twice: {', '.join(twice)}"
-            raise ValueError(msg)
-        return objectives
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1, strict=False)]
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -122,13 +113,78 @@ def parse(text: str) -> Objectives:
         SloError: whatever is wrong, every problem of the file in one.
     """
     try:
-        return Objectives.model_validate(yaml.load(text, _Loader))  # noqa: S506  (a safe loader)
-    except ValidationError as error:
-        raise SloError([_sentence(problem) for problem in error.errors()]) from None
+        loader = _Loader(text)
+        tree = loader.get_single_node()
+        document = None if tree is None else loader.construct_document(tree)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: a date that is none
         raise SloError([f"no YAML: {' '.join(str(error).split())}"]) from None
+    wrong = _taken_twice(document)
+    try:
+        objectives = Objectives.model_validate(document)
+    except ValidationError as error:
+        wrong += [(problem["loc"], _said(problem)) for problem in _causes(error.errors())]
+    if wrong:
+        told = sorted((_line(tree, place), _name(place), said) for place, said in wrong)
+        raise SloError([f"line {line}: {name}: {said}" for line, name, said in told])
+    return objectives
 
 
-def _sentence(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "the file"
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+_Place = tuple[int | str, ...]
+
+
+def _taken_twice(document: Any) -> list[tuple[_Place, str]]:
+    """Names that several objectives have; asked of the document, whatever else may be wrong in it."""
+    entries = document.get("objectives") if isinstance(document, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    names = [each.get("name") if isinstance(each, dict) else None for each in entries]
+    return [
+        (
+            ("objectives", at, "name"),
+            f"{name!r} is taken by objectives.{names.index(name)}; each needs a name of its own",
+        )
+        for at, name in enumerate(names)
+        if isinstance(name, str) and name in names[:at]
+    ]
+
+
+#: What is to be written at a depth, for whom has written something else there.
+_KEYS: dict[int, type[BaseModel]] = {1: Objectives, 3: Objective, 4: Latency}
+
+
+def _causes(problems: list[Any]) -> Iterator[Any]:
+    """Without what only follows: that there are none, where there are some and all are wrong."""
+    for problem in problems:
+        place = problem["loc"]
+        below = any(other["loc"][: len(place)] == place for other in problems if other is not problem)
+        if not (problem["type"] == "too_short" and below):
+            yield problem
+
+
+def _said(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return f"there is no such key; keys are {', '.join(_KEYS[len(problem['loc'])].model_fields)}"
+    if problem["type"] == "missing":
+        return "is missing"
+    if problem["type"] == "too_short":
+        return "there are none"
+    said: str = problem["msg"].removeprefix("Value error, ")
+    return said
+
+
+def _name(place: _Place) -> str:
+    return ".".join(str(part) for part in place) or "the file"
+
+
+def _line(tree: Any, place: _Place) -> int:
+    """The line where the place is, or of what encloses it where it is missing."""
+    line, node = 1, tree
+    for part in place:
+        below = None
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == part]
+            line, below = (found[0][0].start_mark.line + 1, found[0][1]) if found else (line, None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            below = node.value[part]
+            line = below.start_mark.line + 1
+        node = below
+    return line

@@ -85,7 +85,8 @@ def _latency(objective: Objective) -> tuple[str, str]:
     assert objective.latency is not None  # noqa: S101  (for the type checker; the caller has asked)
     succeeded = f'{_STATUS}!=""', f'{_ERROR}=""'
     threshold = objective.latency.threshold
-    within = f'le="{threshold:g}"' if threshold % 1 else f'le=~"{threshold:g}|{threshold:g}[.]0"'
+    bound = repr(threshold).removesuffix(".0")
+    within = f'le="{bound}"' if threshold % 1 else f'le=~"{bound}|{bound}[.]0"'  # as it is pushed, and as it is scraped
     every = _rate(objective, "count", *succeeded)
     return every, f"{every} - {_rate(objective, 'bucket', *succeeded, within)}"
 
