@@ -302,6 +302,17 @@ def test_grafana_has_each_variable_of_its_provisioning():
     assert found <= set(environment)
 
 
+def test_grafana_finds_what_is_provisioned():
+    grafana = services("compose.yaml")["grafana"]
+    binds = {m["target"]: ROOT / m["source"] for m in grafana["volumes"] if m["type"] == "bind"}
+    folders = {path.name for path in (ROOT / "dashboards/provisioning").iterdir()}
+    assert {target.rpartition("/")[2] for target in binds if "/etc/grafana/provisioning/" in target} == folders
+    home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    folder, _, file = home.rpartition("/")
+    assert folder == grafana["environment"]["OBSKIT_DASHBOARDS"]
+    assert (binds[folder] / file).is_file()
+
+
 @pytest.mark.parametrize("stack", STACKS)
 def test_prometheus_scrapes_what_the_stack_runs_and_nothing_else(stack):
     binds = {m["target"]: m["source"] for m in services(stack)["prometheus"]["volumes"] if m["type"] == "bind"}
