@@ -35,6 +35,13 @@ def test_the_committed_rules_are_what_the_objectives_say(capsys):
     assert main(["slo", str(FOLDER / "slo.yaml"), "--check", str(FOLDER / "rules" / "slo.yaml")]) == 0
 
 
+def test_prometheus_of_compose_keeps_as_much_as_the_budget_counts():
+    (kept,) = re.findall(
+        r"--storage[.]tsdb[.]retention[.]time=(\d+)d", (FOLDER.parents[1] / "compose.yaml").read_text()
+    )
+    assert int(kept) >= int(parse((FOLDER / "slo.yaml").read_text()).window.removesuffix("d"))
+
+
 def test_of_availability_cancelled_requests_do_not_count():
     found = rules_of("{name: a, service: orders, namespace: shop, environment: prod, method: GET, availability: 99.9}")
     chosen = (
@@ -108,7 +115,8 @@ WRONG = {
         "line 4: objectives.0.latency: give either availability or latency",
     ),
     "neither": (HEAD + "  - {name: a, service: s}", "line 4: objectives.0.latency: give either availability or latency"),
-    "all": (HEAD + "  - {name: a, service: s, availability: 100}", "line 4: objectives.0.availability: Input should be less than 100"),
+    "all": (HEAD + "  - {name: a, service: s, availability: 100}", "line 4: objectives.0.availability: an objective is in percent, from 50 to less than 100, as 99.9"),
+    "a ratio": (HEAD + "  - {name: a, service: s, latency: {objective: 0.99, threshold: 1}}", "line 4: objectives.0.latency.objective: an objective is in percent"),
     "not a number": (HEAD + "  - {name: a, service: s, availability: .nan}", "line 4: objectives.0.availability: "),
     "text": (HEAD + "  - {name: a, service: s, availability: '99'}", "line 4: objectives.0.availability: "),
     "unknown key": (HEAD + "  - {name: a, service: s, availabilty: 99}", "line 4: objectives.0.availabilty: there is no such key; keys are name, service, "),

@@ -6,11 +6,29 @@ from collections.abc import Hashable, Iterator
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from obskit import semconv
 
-Percent = Annotated[float, Field(gt=0, lt=100, allow_inf_nan=False)]
+
+def _promised(percent: float) -> float:
+    """Refuse, above all, a ratio: 0.999 for 99.9 would allow nearly all to fail, and its alerts would never fire."""
+    if not 50 <= percent < 100:  # noqa: PLR2004  (percent)
+        msg = "an objective is in percent, from 50 to less than 100, as 99.9"
+        raise ValueError(msg)
+    return percent
+
+
+Percent = Annotated[float, AfterValidator(_promised)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 

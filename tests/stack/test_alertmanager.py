@@ -1,0 +1,47 @@
+"""Of one cause one alert: what Alertmanager holds back, and what it does not, by the file that ships."""
+
+import httpx
+import pytest
+
+from programs import Alertmanager
+from receiver import until
+
+ORDERS = {"service_name": "orders", "service_namespace": "shop", "deployment_environment_name": "test"}
+USERS = ORDERS | {"service_name": "users"}
+SLO = {"slo": "orders", "http_route": "/orders"}
+FAST, SLOW = (
+    {"alertname": "ErrorBudgetBurnsFast", "severity": "page"},
+    {"alertname": "ErrorBudgetBurnsSlowly", "severity": "ticket"},
+)
+DOWN = {"alertname": "ServiceDown", "severity": "page"}
+CHECK = {"check": "database"}
+UNREADY, FAILS = {"alertname": "NotReady", "severity": "page"}, {"alertname": "HealthCheckFails", "severity": "ticket"}
+COLLECTOR = {"alertname": "CollectorRefuses", "severity": "ticket", "instance": "gateway"}
+CASES = {
+    "a service that is gone burns no budget": (DOWN | ORDERS, FAST | ORDERS | SLO, True),
+    "another one may": (DOWN | ORDERS, FAST | USERS | SLO, False),
+    "a service without a name silences no collector": (DOWN, COLLECTOR, False),
+    "a page silences the ticket of its objective": (FAST | ORDERS | SLO, SLOW | ORDERS | SLO, True),
+    "but not of another": (FAST | ORDERS | SLO, SLOW | ORDERS | SLO | {"slo": "other"}, False),
+    "all instances are more than one": (UNREADY | ORDERS | CHECK, FAILS | ORDERS | CHECK, True),
+    "another check is another matter": (UNREADY | ORDERS | CHECK, FAILS | ORDERS | {"check": "cache"}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("cause", "symptom", "silenced"), CASES.values(), ids=CASES)
+def test_of_one_cause_one_alert(tmp_path, cause, symptom, silenced):
+    alertmanager = Alertmanager(tmp_path, "http://127.0.0.1:9/")
+    alertmanager.start()
+    try:
+        url = f"{alertmanager.url}/api/v2/alerts"
+        httpx.post(url, json=[{"labels": labels} for labels in (cause, symptom)]).raise_for_status()
+        states = until(lambda: decided(url), 20, every=0.2)
+    finally:
+        alertmanager.stop()
+    assert states == {cause["alertname"]: "active", symptom["alertname"]: "suppressed" if silenced else "active"}
+
+
+def decided(url):
+    """The state of each alert by its name, once none waits for its turn."""
+    states = {alert["labels"]["alertname"]: alert["status"]["state"] for alert in httpx.get(url).json()}
+    return len(states) > 1 and "unprocessed" not in states.values() and states
