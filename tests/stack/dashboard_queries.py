@@ -14,8 +14,8 @@ PROVISIONING = FOLDER.parent / "provisioning"
 #: A variable in a provisioning file; two dollars are one, to Grafana.
 EXPANDED = re.compile(r"\$\$|\$(?:(\w+)|\{(\w+)\})")
 
-#: Grafana's own variables; the windows reach back to a test's traffic.
-BUILT_IN = {"__rate_interval": "5m", "__interval": "5s", "__auto": "5m", "__range": "10m"}
+#: Grafana's own variables; the windows reach back to the beginning of a run.
+BUILT_IN = {"__rate_interval": "10m", "__interval": "5s", "__auto": "10m", "__range": "15m"}
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})")
 LABEL_VALUES = re.compile(r"label_values\((.+), (\$?\w+)\)")
 

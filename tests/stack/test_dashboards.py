@@ -1,5 +1,7 @@
 """Every query of every panel, annotation and variable, asked of the real Prometheus and Loki while the shop runs."""
 
+import asyncio
+import random
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -7,6 +9,7 @@ from dataclasses import replace
 import pytest
 from answers import Backends
 from dashboard_queries import data_sources, from_span, queries
+from examples.shop.load import Pace, send, visits
 from tables import show
 
 ADDRESSES = ("PROMETHEUS_URL", "PROMETHEUS_INTERVAL", "JAEGER_URL", "LOKI_URL", "ALERTMANAGER_URL")
@@ -17,7 +20,9 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def backends(stack, traffic):
-    stack.drive(8)  # rates look five minutes back, and other tests may have taken longer
+    """Beside what other tests have done: some seconds of customers, whose orders are new ones."""
+    pace = Pace(25, random.Random("dashboards"))
+    asyncio.run(send(stack.url, visits(3, first_order=1_000_000), pace, 12, lambda _: None))
     return Backends(stack.prometheus.url, stack.loki.url, since=stack.begun)
 
 
