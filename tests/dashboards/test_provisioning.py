@@ -60,7 +60,9 @@ def test_compose_sets_each_variable_to_what_the_readme_says():
     assert VARIABLES.items() <= grafana["environment"].items()
     mounts = dict(volume.split(":")[:2] for volume in grafana["volumes"] if volume.startswith("./"))
     assert mounts["./dashboards/json"] == VARIABLES["OBSKIT_DASHBOARDS"]
-    assert mounts["./dashboards/provisioning"] == "/etc/grafana/provisioning"
+    for folder in PROVISIONING.iterdir():
+        mounted = mounts[f"./dashboards/provisioning/{folder.name}"]
+        assert mounted == f"/etc/grafana/provisioning/{folder.name}"
 
 
 def test_the_provider_reads_the_folder_and_nobody_changes_it():
