@@ -1,6 +1,7 @@
 """A Collector of a test: the real binary with the files that ship, on free ports of loopback, in a process group of its own."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -15,15 +16,24 @@ from backends import program
 CONFIG = Path(__file__).resolve().parents[2] / "collector-config"
 #: What gateways are started with, so that the tail sampler writes the weight of what it keeps into the tracestate.
 FEATURE_GATES = "--feature-gates=+processor.tailsamplingprocessor.usetracestate"
+_given = set()
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def free_port():
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback that nobody listens on, and that no connection is given before who asked for it listens.
+
+    Below those that systems give to connections, of which the programs of a test make many; no port twice.
+    """
+    for port in random.sample(range(16384, 32768), 1000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+    msg = "no port is free"
+    raise OSError(msg)
 
 
 class Collector:

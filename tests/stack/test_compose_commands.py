@@ -214,6 +214,31 @@ def test_each_program_takes_its_command_as_its_user_and_is_healthy(running):
     assert {each.name: each.log.read_text()[-2000:] for each in running if each.name in failed} == {}
 
 
+def test_a_stream_of_loki_is_a_service_and_not_a_pod(running):
+    (loki,) = (each for each in running if each.program == "loki")
+    url = f"http://127.0.0.1:{loki.port(3100)}"
+    identity = {"service.name": "orders", "service.namespace": "shop", "deployment.environment.name": "demo"}
+    for pod in ("orders-1", "orders-2"):
+        attributes = identity | {"k8s.pod.name": pod, "k8s.namespace.name": "shop", "service.instance.id": pod}
+        record = {
+            "timeUnixNano": str(time.time_ns()),
+            "body": {"stringValue": "hello"},
+            "traceId": "0af7651916cd43dd8448eb211c80319c",
+        }
+        resource = {"attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]}
+        logs = {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]}
+        httpx.post(f"{url}/otlp/v1/logs", json=logs, timeout=10).raise_for_status()
+    deadline, streams = time.monotonic() + 30, []
+    while len(streams) < 1 and time.monotonic() < deadline:
+        asked = {"match[]": '{service_name="orders"}'}
+        streams = httpx.get(f"{url}/loki/api/v1/series", params=asked, timeout=10).json()["data"]
+        time.sleep(0.2)
+    assert streams == [{name.replace(".", "_"): value for name, value in identity.items()}]
+    query = {"query": '{service_name="orders"} | k8s_pod_name="orders-2" | trace_id="0af7651916cd43dd8448eb211c80319c"'}
+    found = httpx.get(f"{url}/loki/api/v1/query_range", params=query, timeout=10).json()["data"]["result"]
+    assert sum(len(each["values"]) for each in found) == 1
+
+
 def test_a_service_that_is_not_run_has_a_reason():
     names = {name for stack in STACKS for name in services(stack)} - {name for _, name in runnable()}
     assert {"shop" if name.startswith("shop-") else name for name in names} == set(NOT_RUN)
