@@ -6,6 +6,8 @@ import pytest
 from backends import program
 from collectors import CONFIG
 
+from programs import PROMETHEUS_FLAGS
+
 FOLDER = CONFIG / "prometheus"
 RULES = sorted(file.name for file in (FOLDER / "rules").glob("*.yaml"))
 TESTS = sorted(file.name for file in (FOLDER / "tests").glob("*.yaml"))
@@ -15,6 +17,14 @@ def said(*command):
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "file", ["collector-config/prometheus/prometheus.yaml", "collector-config/prometheus/README.md", "compose.yaml"]
+)
+def test_the_flags_of_these_tests_are_those_that_are_told(file):
+    text = (CONFIG.parent / file).read_text()
+    assert [flag for flag in PROMETHEUS_FLAGS if flag not in text] == []
 
 
 def test_prometheus_reads_its_configuration():
