@@ -1,8 +1,15 @@
 """What holds for every test: obskit contains its own errors, so a contained error fails the test that caused it."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from obskit import _guard
+
+# Programs that packages bring (docker-compose, hadolint) stand beside the interpreter, which `make` calls by its path.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 from receiver import Receiver
 
 
