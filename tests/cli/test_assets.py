@@ -25,11 +25,13 @@ def written_to(folder):
 
 
 def test_everything_that_ships_is_written_byte_for_byte(tmp_path, capsys):
-    folder = tmp_path / "new" / "stack"
+    folder = tmp_path / "new" / "my stack"
     assert main(["assets", "export", str(folder)]) == 0
     files = written_to(folder)
     assert files == {name: file.read_bytes() for name, file in assets.shipped().items()}
-    assert said(capsys)[0].startswith(f"{len(files)} files written to {folder}\n")
+    out = said(capsys)[0]
+    assert out.startswith(f"{len(files)} files written to {folder}\n")
+    assert out.endswith(f"  docker compose --project-directory '{folder}' up\n")
     for name in assets.SHIPPED:
         assert any(file == name or file.startswith(f"{name}/") for file in files), name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -132,4 +133,4 @@ def _export(given: argparse.Namespace) -> None:
     written = export(given.folder, force=given.force)
     print(f"{len(written)} files written to {given.folder}" if written else f"{given.folder} is up to date")
     print(f"Next: read {given.folder / 'collector-config' / 'README.md'}, or start it all:")
-    print(f"  docker compose --project-directory {given.folder} up")
+    print(f"  docker compose --project-directory {shlex.quote(str(given.folder))} up")
