@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from backends import program
-from collectors import CONFIG, FEATURE_GATES
+from collectors import CONFIG, FEATURE_GATES, free_port
 from tables import show
 
 #: The files that make one Collector, and the program that reads them.
@@ -68,6 +68,20 @@ def test_a_part_belongs_to_the_whole(environ, tmp_path, part):
         (tmp_path / file).write_text((CONFIG / file).read_text() + ("nonsense: 1\n" if file == part else ""))
     run = validate("otelcol", [PARTS[part]], environ | {"CONFIG_DIRECTORY": str(tmp_path)})
     assert "nonsense" in run.stderr
+
+
+@pytest.mark.parametrize("slow", ["1s", "slow", ""])
+def test_a_threshold_that_is_no_number_is_refused_at_start(environ, tmp_path, slow):
+    """Not taken for one that no request reaches. (`validate` does not look into conditions.)"""
+    environ |= {
+        name: f"127.0.0.1:{free_port()}" for name in ("OTLP_GRPC_ENDPOINT", "OTLP_HTTP_ENDPOINT", "HEALTH_ENDPOINT")
+    }
+    environ |= {"SELF_METRICS_HOST": "127.0.0.1", "SELF_METRICS_PORT": str(free_port())}
+    environ |= {"QUEUE_DIRECTORY": str(tmp_path), "SLOW_MS": slow}
+    command = [program("otelcol"), f"--config={CONFIG / 'gateway.yaml'}", FEATURE_GATES]
+    run = subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=60)
+    assert run.returncode != 0
+    assert 'policy evaluator for "slow"' in run.stderr
 
 
 def test_the_readme_names_each_variable_that_the_files_read():
