@@ -80,7 +80,7 @@ def test_a_fault_wakes_somebody_and_nothing_before(stack, traffic):
     begun = time.monotonic()
     seen = Counter()
     with stack.without("payments"), client_of(stack) as client:
-        until(lambda: seen.update(checkouts(client, 20)) or firing(stack), 120, every=0.5)
+        until(lambda: seen.update(checkouts(client, 20)) or firing(stack), 180, every=0.5)
         fired = time.monotonic() - begun
         until(lambda: alerts_of(stack, OBJECTIVE), 60, every=0.5)
         told = time.monotonic() - begun
