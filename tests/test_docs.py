@@ -38,7 +38,9 @@ from obskit._config_table import SETTINGS
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES += [page for folder in ("collector-config", "dashboards") for page in sorted((ROOT / folder).rglob("*.md"))]
+PAGES += [
+    page for folder in ("collector-config", "dashboards", "examples") for page in sorted((ROOT / folder).rglob("*.md"))
+]
 DEADLINE = 20.0
 MARK = "--- end of the block ---"
 
