@@ -1,11 +1,12 @@
 """Each file of collector-config/ that a Collector reads, read by the Collector."""
 
+import json
 import re
 import subprocess
 
 import pytest
 from backends import program
-from collectors import CONFIG, FEATURE_GATES, free_port
+from collectors import CONFIG, FEATURE_GATES, Collector, free_port, running
 from tables import show
 
 #: The files that make one Collector, and the program that reads them.
@@ -49,6 +50,14 @@ def test_each_file_is_read_by_the_collector(environ):
     rows += [(part, f"otelcol validate {whole}", "ok") for part, whole in PARTS.items()]
     show("Files that the Collector reads", ("file", "validator", "result"), rows)
     assert {role: run.stderr for role, run in found.items() if run.returncode} == {}
+
+
+@pytest.mark.parametrize("role", ["agent", "gateway"])
+def test_it_starts_without_a_complaint(tmp_path, role):
+    collector = Collector(f"{role}.yaml", folder=tmp_path)
+    with running(collector):
+        levels = {json.loads(line)["level"] for line in collector.tail(1000).splitlines() if line.startswith("{")}
+    assert levels == {"info"}
 
 
 def test_no_file_is_left_out():
