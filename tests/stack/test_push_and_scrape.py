@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -137,6 +138,35 @@ def test_names_labels_and_sums_are_the_same(prometheus, way):
         "obskit_operation_duration_seconds_count", "refunds_total",
     }  # fmt: skip
     assert all(dict(key[1:]).items() >= ({"service_name": NAMES[way]} | IDENTITY).items() for key in scraped)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_newest_exemplars_are_the_same(prometheus, way):
+    query = f'http_server_request_duration_seconds_bucket{{service_name="{NAMES[way]}"}}'
+
+    def exemplars():
+        answer = httpx.get(
+            f"{prometheus.url}/api/v1/query_exemplars",
+            params={"query": query, "start": time.time() - 300, "end": time.time() + 60},
+            timeout=10,
+        )
+        scraped, pushed = {}, {}
+        for each in answer.raise_for_status().json()["data"]:
+            side = scraped if each["seriesLabels"]["job"] == "obskit" else pushed
+            newest = max(each["exemplars"], key=lambda exemplar: float(exemplar["timestamp"]))
+            side[tuple(sorted(labels(each["seriesLabels"]).items()))] = newest["labels"]
+        return scraped, pushed
+
+    def settled():
+        scraped, pushed = exemplars()
+        return scraped and scraped == pushed
+
+    with suppress(AssertionError):
+        until(settled, 20, every=0.5)
+    scraped, pushed = exemplars()
+    assert scraped == pushed
+    assert all(each.keys() == {"trace_id", "span_id"} for each in scraped.values())
+    assert scraped
 
 
 def counts(found):
