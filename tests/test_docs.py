@@ -41,7 +41,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 PAGES += [
     page for folder in ("collector-config", "dashboards", "examples") for page in sorted((ROOT / folder).rglob("*.md"))
 ]
-DEADLINE = 20.0
+DEADLINE = 45.0
 MARK = "--- end of the block ---"
 
 
