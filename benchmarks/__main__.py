@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import log_line, pieces, profiling, report, request_cpu, scrape, startup, throughput
+from benchmarks import log_line, pieces, profiling, report, request_cpu, scrape, stack, startup, throughput
 from benchmarks.results import Result
 from benchmarks.sizes import FULL, QUICK, TINY
 
@@ -21,12 +21,14 @@ PARTS = {
     "throughput": throughput.measure,
     "scrape": scrape.measure,
 }
-#: No figures to compare, but where the time goes: each runs only when asked for, and alone.
+#: No figures to compare with peers, but where the time goes, and what the stack behind takes: each runs only when asked
+#: for, and alone.
 DIRECTIONS = {
     "profile": profiling.sampled,
     "profile sampled": profiling.sampled,
     "profile unsampled": profiling.unsampled,
     "pieces": pieces.measure,
+    "stack": stack.measure,
 }
 
 
@@ -36,7 +38,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         "parts",
         nargs="*",
         metavar="part",
-        help=f"{', '.join(PARTS)} (all by default); or, to see where the time goes: {', '.join(DIRECTIONS)}",
+        help=f"{', '.join(PARTS)} (all by default); or, alone: {', '.join(DIRECTIONS)}",
     )
     parser.add_argument("--quick", action="store_const", dest="sizes", const=QUICK, default=FULL, help="about a minute")
     parser.add_argument("--tiny", action="store_const", dest="sizes", const=TINY, help=argparse.SUPPRESS)

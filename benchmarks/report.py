@@ -68,12 +68,14 @@ def print_table(out: Console, title: str, columns: Sequence[str], rows: Iterable
 
 
 def print_result(out: Console, result: Result) -> None:
-    """One part: its table, what became of all it produced, its notes."""
+    """One part: its table, what became of all it produced, its notes, further tables."""
     print_table(out, result.title, result.columns, result.rows)
     for account in result.accounts:
         out.print(f"  {account}", style=None if account.verdict == "ok" else "bold red")
     for note in result.notes:
         out.print(f"  {note}", style="yellow")
+    for table in result.tables:
+        print_table(out, *table)
 
 
 def print_budgets(out: Console, figures: Mapping[str, Mapping[str, float]]) -> None:

@@ -52,6 +52,7 @@ class Result:
         figures: numbers by the names that `benchmarks.budgets` compares.
         accounts: what became of everything that was produced.
         notes: sentences to print below the table.
+        tables: further ones, each a title, its columns and its rows.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Result:
     figures: dict[str, float] = field(default_factory=dict)
     accounts: list[Account] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tables: list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
         """The result as JSON takes it."""

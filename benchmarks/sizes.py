@@ -15,6 +15,8 @@ class Sizes:
         startup_runs: fresh processes for each subject.
         load_rounds, load_seconds: wrk runs for each subject, and their length.
         scrapes: scrapes for each number of workers.
+        stack_batches: thousands of spans for each chain of Collectors.
+        stack_scrapes: scrapes of 100,000 series by Prometheus.
         pieces_repeats: repetitions of which a micro-timing takes the smallest.
     """
 
@@ -26,6 +28,8 @@ class Sizes:
     load_rounds: int
     load_seconds: int
     scrapes: int
+    stack_batches: int
+    stack_scrapes: int
     pieces_repeats: int
 
 
@@ -38,6 +42,8 @@ FULL = Sizes(
     load_rounds=5,
     load_seconds=3,
     scrapes=15,
+    stack_batches=100,
+    stack_scrapes=5,
     pieces_repeats=15,
 )
 QUICK = Sizes(
@@ -49,6 +55,8 @@ QUICK = Sizes(
     load_rounds=2,
     load_seconds=1,
     scrapes=5,
+    stack_batches=50,
+    stack_scrapes=3,
     pieces_repeats=5,
 )
 TINY = Sizes(
@@ -60,5 +68,7 @@ TINY = Sizes(
     load_rounds=1,
     load_seconds=1,
     scrapes=1,
+    stack_batches=5,
+    stack_scrapes=1,
     pieces_repeats=1,
 )
