@@ -1,5 +1,8 @@
 """The load that the stack is measured with is what it is said to be, and the arithmetic follows from the figures."""
 
+import re
+from pathlib import Path
+
 import pytest
 from benchmarks.plan import COLUMNS, COST_COLUMNS, SPANS, Plan, costs, rows
 from benchmarks.stack_load import BATCH, ERRORS, SLOW, exports, exposition, templates
@@ -72,4 +75,25 @@ def test_the_tables_have_a_figure_for_each_column():
     assert len(table) == 2 * len(plan.RATES)
     assert {len(row) for row in table} == {len(COLUMNS)}
     assert {len(row) for row in cost} == {len(COST_COLUMNS)}
+    assert [row[-1] for row in table] == ["10,000", "10,000", "50,000", "50,000", "5,000,000", "5,000,000"]  # series
     assert cost[1] == ("tail", "200", "600", "700", "0.64")  # 1.27 million spans of 500 bytes
+
+
+def number(cell):
+    """A figure, to 2 %, as the page has rounded what it is computed from; or the words."""
+    return pytest.approx(float(cell.replace(",", "")), rel=0.02) if re.fullmatch(r"[\d,.]+", cell) else cell
+
+
+def test_the_page_computes_from_what_it_says_was_measured():
+    text = (Path(__file__).parents[2] / "docs/scale.md").read_text()
+    shown = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    titles = {"agent": "agent", "gateway": "gateway, one", "balancer": "first tier", "sampling": "second tier"}
+    figures = {
+        f"{name}_cpu": float(row[1]) for name, title in titles.items() for row in shown if row[0].startswith(title)
+    }
+    figures["span_bytes"] = int(re.search(r"A span is (\d+) bytes", text)[1])
+    figures["held_bytes"] = float(re.search(r"it is ([\d,]+) bytes of the gateway", text)[1].replace(",", ""))
+    for row in rows(figures) + costs(figures):
+        same = next(each for each in shown if each[0] == row[0])
+        said = [float(cell.replace(",", "")) if re.fullmatch(r"[\d,.]+", cell) else cell for cell in same[1:]]
+        assert said == [number(cell.replace("%", " %")) for cell in row[1:]]
