@@ -384,9 +384,10 @@ def test_flush_pushes_at_once_and_close_once_more(push_to):
 
 
 def test_what_is_asked_for_first_and_waited_for_then_is_one_push(push_to):
-    gate = opened()
+    gate = Gate()
     push = push_to(gate)
     assert not push.flush(0)
+    gate.let.release()
     assert push.flush(5)
     assert len(gate.batches) == 1
 
