@@ -36,8 +36,8 @@ VALIDATORS = {
         ("kustomization.yaml", "kustomize build", KUSTOMIZED),
         ("clickhouse/schema.sql", "ClickHouse's engine", "stack/test_clickhouse.py::test_what_the_schema_computes"),
         ("clickhouse/questions.sql", "ClickHouse's engine", "stack/test_clickhouse.py::test_the_other_questions_are_answered"),
-        ("jaeger/jaeger.yaml", "jaeger", "stack/test_stack.py::test_a_trace_has_all_services_each_below_the_one_that_called_it"),
-        ("loki/loki.yaml", "loki", "stack/test_stack.py::test_the_lines_of_a_trace_are_in_loki"),
+        ("jaeger/jaeger.yaml", "jaeger", "stack/test_agreeing_signals.py::test_a_trace_has_all_services_each_below_the_one_that_called_it"),
+        ("loki/loki.yaml", "loki", "stack/test_agreeing_signals.py::test_the_lines_of_a_trace_are_in_loki"),
     ),
     "collector-config/k8s": (
         ("README.md", "its example, by kustomize build", KUSTOMIZED),
