@@ -143,7 +143,8 @@ def parse(text: str) -> Objectives:
         wrong += [(problem["loc"], _said(problem)) for problem in _causes(error.errors())]
     if wrong:
         told = sorted((_line(tree, place), _name(place), said) for place, said in wrong)
-        raise SloError([f"line {line}: {name}: {said}" for line, name, said in told])
+        # A key or a name may be any text; each problem stays one line.
+        raise SloError([" ".join(f"line {line}: {name}: {said}".split()) for line, name, said in told])
     return objectives
 
 
