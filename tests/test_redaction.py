@@ -211,6 +211,7 @@ def test_any_text_comes_back_and_stays_as_it_is(text):
 
 @given(st.tuples(_TEXTS, st.sampled_from(" \n\t")), _PLANTS, _SECRETS, st.tuples(st.sampled_from(" \n"), _TEXTS))
 @example(("password=", " "), "Password: {}", "0123456789ab", (" ", ""))
+@example(("password=", " "), "credentials={{'user': '{}'}}", "000000000000", (" ", ""))
 @settings(max_examples=400, deadline=None)
 def test_a_labelled_secret_never_survives(before, plant, secret, after):
     secret = secret.strip(":/@.") + "q7"

@@ -30,7 +30,7 @@ def seed(connection: sqlite3.Connection, rng: random.Random) -> None:
     for sku in PRODUCTS:
         rules = [(CURRENT, sku, 2.0)] * 2 + [(NEXT, sku, 0.1)] * 40
         connection.executemany("INSERT INTO rules (list_version, sku, percent) VALUES (?, ?, ?)", rules)
-    known = [(f"u{number}", CURRENT, 4.0) for number in range(600) if rng.random() < 0.85]
+    known = [(f"u{number}", CURRENT, 4.0) for number in range(600) if rng.random() < 0.6]
     connection.executemany("INSERT INTO personal_discounts VALUES (?, ?, ?)", known)
 
 

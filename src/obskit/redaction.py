@@ -65,7 +65,8 @@ _NAME = re.compile(
 )
 _PLAIN = r"""(?:[^\s&;<>,)\]}"']|[<>,)\]}"'](?=\w))"""
 # A quoted value (its quotes may be escaped, its end cut off), and what else can stand as one.
-_QUOTED = re.compile(r"""[bBuUrR]{0,2}+(?P<quote>\\{0,4}+["'])(?:(?!(?P=quote))(?:\\.|.))*+""", re.DOTALL)
+# Its repeat is not possessive: with one that was, CPython 3.11 once took the closing quote into the value.
+_QUOTED = re.compile(r"""[bBuUrR]{0,2}+(?P<quote>\\{0,4}+["'])(?:(?!(?P=quote))(?:\\.|.))*""", re.DOTALL)
 _VALUE = re.compile(
     rf"""(?i:(?:bearer|basic|digest|token|negotiate)[ \t]{{1,8}}+)?+
     (?:(?:\[[^\]\r\n]*+\]?|\{{[^}}\r\n]*+\}}?|\([^)\r\n]*+\)?)(?:{_PLAIN})*+|(?:{_PLAIN})++)""",
@@ -73,6 +74,7 @@ _VALUE = re.compile(
 )
 _PARAMETER = re.compile(r"""[^\s&#"'<>]++""")
 _HEADER = re.compile(r"[^\r\n]++")
+_OPENING: Final = ("[", "{", "(")
 _BEFORE_PARAMETER: Final = frozenset("?&;#")
 _PARAMETERS: Final = frozenset((name,) for name in SENSITIVE_PARAMETERS)
 _HEADER_SEGMENTS: Final = frozenset({"authorization", "cookie", "cookies"})
@@ -200,13 +202,14 @@ class Redactor:
         kept = at = 0
         while (label := _NAME.search(text, at)) is not None:
             at = label.end()
-            if at < kept:  # inside a value that is cut; one that reaches beyond it still counts
+            if at < kept and text[at : at + 1] not in _OPENING:  # inside a value that is cut, and ends where that does
                 continue
             parameter = text[label.start() - 1 : label.start()] in _BEFORE_PARAMETER
             if self.sensitive(label["name"]) or (parameter and _segments(label["name"])[-1:] in _PARAMETERS):
                 start, end = _value_span(text, label, parameter=parameter)
-                if end > start:
-                    parts += (text[kept:start], REDACTED)
+                if end > max(start, kept):
+                    if start >= kept:
+                        parts += (text[kept:start], REDACTED)
                     kept = end
         parts.append(text[kept:])
         return "".join(parts)

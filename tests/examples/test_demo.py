@@ -67,7 +67,7 @@ def run(tmp_path_factory):
     """One whole demo: what it printed, and the folder it left."""
     runs = tmp_path_factory.mktemp("runs")
     done = subprocess.run(
-        command("--seconds", 16, "--rate", 40, "--runs", runs),
+        command("--seconds", 24, "--rate", 40, "--runs", runs),
         cwd=ROOT,
         capture_output=True,
         text=True,
