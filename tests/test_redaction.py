@@ -248,7 +248,7 @@ def _random_text(size):
 @pytest.mark.parametrize(
     "unit",
     ["a", "eyJ", "eyJa", "eyJabcdefgh.", "://", "://a:b", "://a:b@c/", "password", "password=", "password: ", "password: '", "token='\\", "a_",
-     "password=[", "password={", "-----BEGIN PRIVATE KEY", "bearer ", "bearer a", "basic a", "basic aaaaaaaA", "?token=", "AKIA",
+     "password=[", "password={", "password={}", "password=[{(", "pwd=(password={", "credentials={'a': ", "-----BEGIN PRIVATE KEY", "bearer ", "bearer a", "basic a", "basic aaaaaaaA", "?token=", "AKIA",
      "ghp_a", "github_pat_", "xoxb-", "\\", '\\"', "'", "',", "' ,'", "a.b-c_", " ", "token \t", "=", "token]]]]", "aB", "eyJ-eyJ.",
      "token=bearer ", "api key", "token===", "@", "://@", "k:", "a: b, "],
 )  # fmt: skip

@@ -65,7 +65,7 @@ _NAME = re.compile(
 )
 _PLAIN = r"""(?:[^\s&;<>,)\]}"']|[<>,)\]}"'](?=\w))"""
 # A quoted value (its quotes may be escaped, its end cut off), and what else can stand as one.
-# Its repeat is not possessive: with one that was, CPython 3.11 once took the closing quote into the value.
+# Its repeat is not possessive: the suspect where, in one run of many, CPython 3.11 took the closing quote as well.
 _QUOTED = re.compile(r"""[bBuUrR]{0,2}+(?P<quote>\\{0,4}+["'])(?:(?!(?P=quote))(?:\\.|.))*""", re.DOTALL)
 _VALUE = re.compile(
     rf"""(?i:(?:bearer|basic|digest|token|negotiate)[ \t]{{1,8}}+)?+
@@ -74,7 +74,7 @@ _VALUE = re.compile(
 )
 _PARAMETER = re.compile(r"""[^\s&#"'<>]++""")
 _HEADER = re.compile(r"[^\r\n]++")
-_OPENING: Final = ("[", "{", "(")
+_CLOSING: Final = {"[": "]", "{": "}", "(": ")"}
 _BEFORE_PARAMETER: Final = frozenset("?&;#")
 _PARAMETERS: Final = frozenset((name,) for name in SENSITIVE_PARAMETERS)
 _HEADER_SEGMENTS: Final = frozenset({"authorization", "cookie", "cookies"})
@@ -200,9 +200,10 @@ class Redactor:
         """Cut out the value of each `name=value`, `"name": "value"` and the like whose name is sensitive."""
         parts: list[str] = []
         kept = at = 0
+        reach = _Reach(text)
         while (label := _NAME.search(text, at)) is not None:
             at = label.end()
-            if at < kept and text[at : at + 1] not in _OPENING:  # inside a value that is cut, and ends where that does
+            if at < kept and not reach.beyond(at, kept):  # inside a value that is cut, and ends where that does
                 continue
             parameter = text[label.start() - 1 : label.start()] in _BEFORE_PARAMETER
             if self.sensitive(label["name"]) or (parameter and _segments(label["name"])[-1:] in _PARAMETERS):
@@ -213,6 +214,27 @@ class Redactor:
                     kept = end
         parts.append(text[kept:])
         return "".join(parts)
+
+
+class _Reach:
+    """How far bracketed values of a text reach; each kind of end is looked for once in each part of it."""
+
+    __slots__ = ("_next", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._next: dict[str, int] = {}
+
+    def beyond(self, at: int, kept: int) -> bool:
+        """Whether a bracketed value that begins at `at` ends after `kept`; nothing else in a value that is cut does."""
+        closing = _CLOSING.get(self._text[at : at + 1])
+        return closing is not None and kept < min(self._end(closing, at) + 1, self._end("\n", at), self._end("\r", at))
+
+    def _end(self, char: str, at: int) -> int:
+        if self._next.get(char, -1) < at:
+            found = self._text.find(char, at)
+            self._next[char] = len(self._text) if found < 0 else found
+        return self._next[char]
 
 
 def _segments(name: str) -> tuple[str, ...]:
