@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from threading import Thread
 
-from collectors import free_port
+from daemon import free_port
 from otlp import CLIENT, SERVER, posted, span, traces
 
 BATCH = 100

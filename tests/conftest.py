@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from obskit import _guard
+from receiver import Receiver
 
 # Programs that packages bring (docker-compose, hadolint) stand beside the interpreter, which `make` calls by its path.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-from receiver import Receiver
 
 
 @pytest.fixture(scope="session")

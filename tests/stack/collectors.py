@@ -1,58 +1,31 @@
-"""A Collector of a test: the real binary with the files that ship, on free ports of loopback, in a process group of its own."""
+"""A Collector of a test: the real binary with the files that ship, on free ports of loopback."""
 
-import os
-import random
 import re
-import signal
-import socket
-import subprocess
-import time
 import urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backends import program
+from daemon import CONFIG, Daemon, free_port
 
-CONFIG = Path(__file__).resolve().parents[2] / "collector-config"
 #: What gateways are started with, so that the tail sampler writes the weight of what it keeps into the tracestate.
 FEATURE_GATES = "--feature-gates=+processor.tailsamplingprocessor.usetracestate"
-_given = set()
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-def free_port():
-    """A port of loopback that nobody listens on, and that no connection is given before who asked for it listens.
-
-    Below those that systems give to connections, of which the programs of a test make many; no port twice.
-    """
-    for port in random.sample(range(16384, 32768), 1000):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in _given:
-                _given.add(port)
-                return port
-    msg = "no port is free"
-    raise OSError(msg)
-
-
-class Collector:
-    """One process of `program(binary)`, which keeps its ports, its queue and its log over restarts.
+class Collector(Daemon):
+    """A process of `program(binary)`.
 
     `files` are names in collector-config/; `environ` are the variables that the files read, beside the ports.
     """
 
     def __init__(self, *files, folder, name=None, binary="otelcol", **environ):
-        self.name = name or Path(files[0]).stem
+        super().__init__(name or Path(files[0]).stem, folder)
         self.files = files
         self.binary = binary
         self.grpc, self.http, self.health, self.self_metrics = (free_port() for _ in range(4))
-        self.folder = Path(folder) / self.name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.log = self.folder / "log"
-        self.environ = {
-            "PATH": os.environ["PATH"],
-            "HOSTNAME": self.name,
+        self._environ = {
             "CONFIG_DIRECTORY": str(CONFIG),
             "OTLP_GRPC_ENDPOINT": f"127.0.0.1:{self.grpc}",
             "OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self.http}",
@@ -62,8 +35,7 @@ class Collector:
             "QUEUE_DIRECTORY": str(self.folder / "queue"),
         } | {key: str(value) for key, value in environ.items()}
         if limit := environ.get("MEMORY_LIMIT_MIB"):  # as whoever deploys it sets it
-            self.environ.setdefault("GOMEMLIMIT", f"{limit}MiB")
-        self.process = None
+            self._environ.setdefault("GOMEMLIMIT", f"{limit}MiB")
 
     @property
     def grpc_endpoint(self):
@@ -77,49 +49,15 @@ class Collector:
 
     def command(self, verb=None):
         configs = [f"--config={CONFIG / file}" for file in self.files]
-        return [str(program(self.binary)), *([verb] if verb else []), *configs, FEATURE_GATES]
+        return [program(self.binary), *([verb] if verb else []), *configs, FEATURE_GATES]
 
-    def start(self, within=30):
-        """Start it, and return when its health check answers."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                env=self.environ,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + within
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.health}/", timeout=1):
-                return self
-            time.sleep(0.05)
-        msg = f"{self.name} did not start: {self.tail()}"
-        raise RuntimeError(msg)
+    def environ(self):
+        return self._environ
 
-    def kill(self):
-        """As kill -9 does."""
-        self._end(signal.SIGKILL, 10)
-
-    def stop(self, within=30):
-        """As an orchestrator does: SIGTERM, and wait."""
-        self._end(signal.SIGTERM, within)
-
-    def _end(self, number, within):
-        if self.process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-        try:
-            self.process.wait(within)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
-            raise
-        self.process = None
+    def answers(self):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.health}/", timeout=1):
+            return True
+        return False
 
     @property
     def rss_mib(self):
@@ -139,10 +77,6 @@ class Collector:
         return sum(
             value for n, ls, value in self.metrics() if n == name and all(ls.get(k) == v for k, v in labels.items())
         )
-
-    def tail(self, lines=30):
-        """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 @contextmanager

@@ -1,99 +1,36 @@
 """Programs of the stack as processes of a test: started with the files that ship, killed, started again on what they kept."""
 
 import json
-import os
-import signal
-import subprocess
-import time
 from contextlib import suppress
-from pathlib import Path
 
 import httpx
 from backends import program
-from collectors import CONFIG, free_port
+from daemon import CONFIG, Daemon, free_port
 
 PROMETHEUS_FLAGS = ("--enable-feature=exemplar-storage", "--web.enable-otlp-receiver")
 TARGETS = ("services", "collectors", "backends", "alertmanagers")
 
 
-class Program:
-    """One process in a group of its own, which keeps its port, its data and its log over restarts.
-
-    `ready` is the path that answers 200 once it takes work; `command` and `environ` are given by those who know it.
-    """
+class Program(Daemon):
+    """A server of HTTP; `ready` is the path that answers 200 once it takes work."""
 
     ready = "/-/ready"
 
     def __init__(self, name, folder):
-        self.name = name
+        super().__init__(name, folder)
         self.port = free_port()
-        self.folder = Path(folder) / name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.log = self.folder / "log"
-        self.process = None
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def command(self):
-        raise NotImplementedError
-
-    def environ(self):
-        return {}
-
-    def spawn(self):
-        """Start it, and do not wait: several start side by side."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "HOSTNAME": self.name, **self.environ()},
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        return self
-
-    def wait(self, within=60):
-        """Return when it is ready."""
-        deadline = time.monotonic() + within
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with suppress(httpx.TransportError):
-                if httpx.get(self.ready_url(), timeout=2).is_success:
-                    return self
-            time.sleep(0.1)
-        msg = f"{self.name} did not start:\n{self.tail()}"
-        raise RuntimeError(msg)
-
     def ready_url(self):
         return self.url + self.ready
 
-    def start(self):
-        return self.spawn().wait()
-
-    def kill(self):
-        """As kill -9 does."""
-        self._end(signal.SIGKILL)
-
-    def stop(self):
-        self._end(signal.SIGTERM)
-
-    def _end(self, number, within=20):
-        if self.process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-        try:
-            self.process.wait(within)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
-        self.process = None
-
-    def tail(self, lines=30):
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+    def answers(self):
+        with suppress(httpx.TransportError):
+            return httpx.get(self.ready_url(), timeout=2).is_success
+        return False
 
 
 class Prometheus(Program):
@@ -110,12 +47,10 @@ class Prometheus(Program):
     def aim(self, targets):
         """Write the files of targets: every second, instead of the fifteen that suit more than a test."""
         for name in TARGETS:
+            every = {} if name == "alertmanagers" else {"__scrape_interval__": "1s", "__scrape_timeout__": "1s"}
             blocks = [
-                {"targets": [address], "labels": {"__scrape_interval__": "1s", "__scrape_timeout__": "1s", **labels}}
-                for address, labels in targets.get(name, ())
+                {"targets": [address], "labels": {**every, **labels}} for address, labels in targets.get(name, ())
             ]
-            if name == "alertmanagers":
-                blocks = [{"targets": [address]} for address, _ in targets.get(name, ())]
             (self.folder / "targets" / f"{name}.yaml").write_text(json.dumps(blocks))  # JSON is YAML
 
     def command(self):

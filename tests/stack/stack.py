@@ -152,11 +152,8 @@ class Stack:
 
     def drive(self, seconds, rate=25, seed=SEED):
         """Customers for a time; the answers by status."""
-        seen = Counter()
-        asyncio.run(
-            drive(self.url, seed=seed, seconds=seconds, rate=rate, answered=lambda outcome: seen.update([outcome]))
-        )
-        return seen
+        with self.customers(seconds, rate, seed) as seen:
+            return seen
 
     @contextmanager
     def customers(self, seconds, rate=25, seed=SEED):

@@ -5,7 +5,7 @@ import re
 import promql_parser
 import yaml
 from backends import program
-from collectors import CONFIG
+from daemon import CONFIG
 from tables import show
 
 EXPRESSIONS = [

@@ -7,7 +7,7 @@ from collections import Counter
 import httpx
 import pytest
 import yaml
-from collectors import CONFIG
+from daemon import CONFIG
 from examples.shop._catalogue import PRODUCTS, SCARCE
 from tables import show
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from backends import program
-from collectors import CONFIG
+from daemon import CONFIG
 from tables import show
 
 FOLDER = CONFIG / "clickhouse"

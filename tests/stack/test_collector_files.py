@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 from backends import program
-from collectors import CONFIG, FEATURE_GATES, Collector, free_port, running
+from collectors import FEATURE_GATES, Collector, running
+from daemon import CONFIG, free_port
 from tables import show
 
 #: The files that make one Collector, and the program that reads them.

@@ -17,8 +17,8 @@ from contextlib import suppress
 import httpx
 import pytest
 from backends import program
-from collectors import free_port
 from composed import ROOT, STACKS, as_user, services
+from daemon import free_port
 from tables import show
 
 PROGRAMS = {

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 from backends import program
-from collectors import CONFIG
+from daemon import CONFIG
 
 from programs import PROMETHEUS_FLAGS
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from collectors import Collector, free_port, running
+from collectors import Collector, running
+from daemon import free_port
 from tables import show
 
 from programs import Prometheus
