@@ -45,4 +45,4 @@ def write(folder: Path) -> list[Path]:
 
 if __name__ == "__main__":
     for path in write(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE):
-        print(path)  # noqa: T201
+        print(path)  # noqa: T201  (a command says what it wrote)

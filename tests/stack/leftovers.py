@@ -50,5 +50,8 @@ def _running_children():
             if state not in "ZX":
                 parents[pid] = int(parent)
                 commands[pid] = (status.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    descends = lambda pid: pid == os.getpid() or (pid in parents and descends(parents[pid]))  # noqa: E731
+
+    def descends(pid):
+        return pid == os.getpid() or (pid in parents and descends(parents[pid]))
+
     return {pid: commands[pid] for pid in parents if pid != os.getpid() and descends(pid)}

@@ -62,7 +62,8 @@ def rules(objectives: Objectives) -> dict[str, list[Rule]]:
 
 def _measured(objective: Objective) -> list[Rule]:
     labels = {"slo": objective.name} | ({semconv.LABEL_HTTP_ROUTE: objective.route} if objective.route else {})
-    requests, failed = _latency(objective) if objective.latency else _availability(objective)
+    latency = objective.latency
+    requests, failed = _latency(objective, latency.threshold) if latency else _availability(objective)
     recorded = {
         "slo:sli_requests:rate5m": requests,
         "slo:sli_errors:rate5m": failed,
@@ -80,11 +81,9 @@ def _availability(objective: Objective) -> tuple[str, str]:
     return f"{every} - ({cancelled} or {nothing})", f"{failed} or {nothing}"
 
 
-def _latency(objective: Objective) -> tuple[str, str]:
-    """The requests that succeeded, and those of them that took longer than the threshold."""
-    assert objective.latency is not None  # noqa: S101  (for the type checker; the caller has asked)
+def _latency(objective: Objective, threshold: float) -> tuple[str, str]:
+    """The requests that succeeded, and those of them that took longer than the threshold, in seconds."""
     succeeded = f'{_STATUS}!=""', f'{_ERROR}=""'
-    threshold = objective.latency.threshold
     bound = repr(threshold).removesuffix(".0")
     within = f'le="{bound}"' if threshold % 1 else f'le=~"{bound}|{bound}[.]0"'  # as it is pushed, and as it is scraped
     every = _rate(objective, "count", *succeeded)
