@@ -55,21 +55,23 @@ _MAX_CACHED_NAME: Final = 128
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEGMENT = re.compile(r"[^\W\d_]+|\d+")
 
+# A repeat of one character is possessive; of more, it stands in an atomic group, which means the same: there CPython
+# before 3.11.5, such as Debian 12's, takes a character too many (python/cpython#100061).
+#
 # A name and what separates it from its value: `a=`, `a: `, `"a": `, `a']=`, `\"a\": `, `a => `, ('a', of a pair.
 _NAME = re.compile(
     r"""(?<![\w.\-])
-    (?P<name>[\w.\-]++(?:[ ](?:key|number|code|pin)\b)?+)
+    (?P<name>[\w.\-]++(?>(?:[ ](?:key|number|code|pin)\b)?))
     (?P<close>[\\"'\]]{0,6}+)
     (?: [ \t]{0,8}+[:=]{1,3}+>?+[ \t]{0,8}+ | (?<=["']),[ \t]{0,8}+(?=[bBuU]?["']) )""",
     re.VERBOSE,
 )
 _PLAIN = r"""(?:[^\s&;<>,)\]}"']|[<>,)\]}"'](?=\w))"""
 # A quoted value (its quotes may be escaped, its end cut off), and what else can stand as one.
-# Its repeat is not possessive: the suspect where, in one run of many, CPython 3.11 took the closing quote as well.
-_QUOTED = re.compile(r"""[bBuUrR]{0,2}+(?P<quote>\\{0,4}+["'])(?:(?!(?P=quote))(?:\\.|.))*""", re.DOTALL)
+_QUOTED = re.compile(r"""[bBuUrR]{0,2}+(?P<quote>\\{0,4}+["'])(?>(?:(?!(?P=quote))(?:\\.|.))*)""", re.DOTALL)
 _VALUE = re.compile(
-    rf"""(?i:(?:bearer|basic|digest|token|negotiate)[ \t]{{1,8}}+)?+
-    (?:(?:\[[^\]\r\n]*+\]?|\{{[^}}\r\n]*+\}}?|\([^)\r\n]*+\)?)(?:{_PLAIN})*+|(?:{_PLAIN})++)""",
+    rf"""(?>(?i:(?:bearer|basic|digest|token|negotiate)[ \t]{{1,8}}+)?)
+    (?:(?:\[[^\]\r\n]*+\]?|\{{[^}}\r\n]*+\}}?|\([^)\r\n]*+\)?)(?>(?:{_PLAIN})*)|(?>(?:{_PLAIN})+))""",
     re.VERBOSE,
 )
 _PARAMETER = re.compile(r"""[^\s&#"'<>]++""")

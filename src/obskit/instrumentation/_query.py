@@ -13,7 +13,7 @@ _MAX_CHARACTERS = 16 * 1024
 # Strings, also one that the cut has left open, dollar-quoted ones, then numbers that are no part of a name or of a
 # placeholder such as $1 and :1.
 _LITERAL = re.compile(
-    r"""'(?:[^']|'')*+(?:'|\Z)|\$(?P<tag>\w*+)\$(?s:.*?)(?:\$(?P=tag)\$|\Z)|(?<![\w$:@?.])\d++(?:\.\d++)?(?![\w])"""
+    r"""'(?>(?:[^']|'')*)(?:'|\Z)|\$(?P<tag>\w*+)\$(?s:.*?)(?:\$(?P=tag)\$|\Z)|(?<![\w$:@?.])\d++(?:\.\d++)?(?![\w])"""
 )
 
 
