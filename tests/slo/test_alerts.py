@@ -29,7 +29,7 @@ def cases():
 
 def test_names_are_taken_once():
     names = [rule["alert"] for rule in RULES if "alert" in rule]
-    assert len(names) == len(set(names)) == 23
+    assert len(names) == len(set(names)) == 24
 
 
 @pytest.mark.parametrize("fires", [True, False], ids=["firing", "not firing"])
