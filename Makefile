@@ -31,8 +31,9 @@ $(GO): $(STAMP)
 demo: $(STAMP)  ## start the shop, put load on it, and answer why p99 is high
 	@$(BIN)/python -m examples.shop.demo
 
+# Two processes, each with files of its own: more would contend for the clock that many tests wait on.
 test: $(STAMP)  ## the whole test suite, with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term-missing
 
 e2e: $(STAMP) $(GO)  ## the real Collector, Prometheus, Jaeger, Loki and Kafka behind the shop; the first run builds them
 	@$(BIN)/python tests/stack/backends.py

@@ -5,12 +5,25 @@ import sys
 from pathlib import Path
 
 import pytest
+from tables import show
 
 from obskit import _guard
 from receiver import Receiver
 
 # Programs that packages bring (docker-compose, hadolint) stand beside the interpreter, which `make` calls by its path.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints tables: their rows are what tests recorded as the property "table", each with its title and header."""
+    tables = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "table":
+                title, header, row = value
+                tables.setdefault((title, tuple(header)), []).append(row)
+    for (title, header), rows in tables.items():
+        show(title, header, rows)
 
 
 @pytest.fixture(scope="session")

@@ -243,7 +243,7 @@ async def test_a_call_of_its_own_does_not_count_up(client, url, captured):
 
 
 @EACH
-@pytest.mark.parametrize("key", [_outbound._SUPPRESS, _outbound._SUPPRESS_HTTP])
+@pytest.mark.parametrize("key", [_outbound._SUPPRESS, _outbound._SUPPRESS_HTTP], ids=["all", "http"])
 async def test_suppressed_calls_are_not_observed(client, url, server, captured, key):
     token = otel_context.attach(otel_context.set_value(key, True))
     try:

@@ -77,14 +77,15 @@ class Stopped:
         self.receiver = receiver
 
 
-def test_sigterm_under_load_loses_nothing_that_was_answered(stopped, table):
+def test_sigterm_under_load_loses_nothing_that_was_answered(stopped, record_property):
     lines = Counter(
         line["request_id"] for line in requests_of(json_lines(stopped.service.output)) if "request_id" in line
     )
     spans = Counter(span.attributes["request_id"] for span in stopped.receiver.spans if "request_id" in span.attributes)
     answered = stopped.answered
     lost = len(answered - set(lines)) + len(answered - set(spans))
-    table.append((stopped.name, stopped.service.workers, len(answered), spans.total(), lines.total(), lost))
+    row = (stopped.name, stopped.service.workers, len(answered), spans.total(), lines.total(), lost)
+    record_property("table", ("SIGTERM under load", ("server", "workers", "answered", "spans", "lines", "lost"), row))
     assert len(answered) >= 400
     assert lost == 0
     assert set(spans) == set(lines)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import httpx
 from collectors import Collector
+from daemon import free_port
 from examples.shop._peers import PORTS
-from examples.shop._processes import choose_ports, environment, start, stop, wait_until_ready
-from examples.shop.load import drive
+from examples.shop._processes import environment, start, stop, wait_until_ready
+from examples.shop.load import Pace, send, visits
 
 from programs import Alertmanager, Jaeger, Loki, Prometheus
 
@@ -68,11 +70,12 @@ class Stack:
         self.folder = folder
         self.begun = time.time()
         self._restarted = set()
+        self._next_order = 1
         self.webhook = Webhook()
         left.callback(self.webhook.close)
         self.alertmanager = Alertmanager(folder, self.webhook.url)
         self.jaeger, self.loki = Jaeger(folder), Loki(folder)
-        ports, _ = choose_ports(PORTS)
+        ports = {name: free_port() for name in PORTS}
         self.prometheus = Prometheus(folder, {})
         self.gateway = Collector(
             "gateway.yaml",
@@ -158,8 +161,10 @@ class Stack:
     @contextmanager
     def customers(self, seconds, rate=25, seed=SEED):
         """Customers beside what the block does; gives their answers by status, whole once it is left."""
-        seen = Counter()
-        work = drive(self.url, seed=seed, seconds=seconds, rate=rate, answered=lambda outcome: seen.update([outcome]))
+        seen, pace = Counter(), Pace(rate, random.Random(f"{seed}/pace"))
+        queue = visits(seed, self._next_order)
+        self._next_order += 10_000  # the shop answers an order that it has had from what it kept
+        work = send(self.url, queue, pace, seconds, lambda outcome: seen.update([outcome]))
         thread = threading.Thread(target=asyncio.run, args=(work,))
         thread.start()
         try:

@@ -31,10 +31,10 @@ def failed_with(line):
 def test_the_shop_does_not_notice(stack, traffic, name):
     victim, front, payments = getattr(stack, name), stack.services[0], stack.services[-1]
     begin, begin_of_payments = front.lines.stat().st_size, payments.lines.stat().st_size
-    with stack.customers(12, rate=20) as seen:
-        time.sleep(3)
+    with stack.customers(9, rate=20) as seen:
+        time.sleep(2)
         victim.kill()
-        time.sleep(4)
+        time.sleep(3)
         victim.start()
     restarted = time.monotonic()
     assert all(outcome.isdigit() for outcome in seen), seen

@@ -73,10 +73,12 @@ def test_metrics_and_health_move_and_probes_stay(alone):
 
 def test_a_scrape_of_it_leaves_no_line_and_no_series(alone):
     service, port = alone
-    before = len(service.whole_lines)
     routes = {sample.labels["http_route"] for sample in scrape(port).get(SERVED, ())}
     assert routes <= {"/work/{number}", ""}
-    assert len(service.whole_lines) == before
+    service.get("/work/4711")  # its line comes after any of the scrape's
+    until(lambda: service.whole_lines[-1].get("url.path") == "/work/4711", 10)
+    answered = [line["url.path"] for line in service.whole_lines if line.get("http.response.status_code") == 200]
+    assert {path.split("/")[1] for path in answered} == {"work"}
 
 
 def test_it_answers_while_the_app_is_blocked(alone):
