@@ -256,7 +256,15 @@ DYING = {
         ["leave"],
         """
         before_default(hang)
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        os.kill(os.getpid(), signal.SIGTERM)
+        """,
+    ),
+    "two at once, as hypercorn sends them": (
+        ["leave"],
+        """
+        before_default(lambda: [time.sleep(0.4), say("leave")])
+        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)).start()
         os.kill(os.getpid(), signal.SIGTERM)
         """,
     ),

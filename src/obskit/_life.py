@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -24,6 +25,9 @@ from obskit.signals._adopt import LogPipeline
 
 if TYPE_CHECKING:
     from obskit.health.admin import Admin
+
+#: What may be left to do after the deadline: to say what has not left, and let the lines of it out.
+_WORDS_SECONDS = 1.0
 
 
 class ServerLife:
@@ -74,6 +78,7 @@ class ServerLife:
         self._unchain: Callable[[], None] = lambda: None
         self._told_undrained = False
         self._told_left = False
+        self._flushing = threading.RLock()  # a signal may interrupt the thread that is at it
         self._stop_by: float | None = None
 
     def seconds_left(self) -> float:
@@ -164,14 +169,22 @@ class ServerLife:
             )
 
     def _flush(self) -> None:
-        """Send what is queued, in what is left of the time, and let what comes after it leave at once."""
-        self._outlets.release()
-        self._outlets.flush(self.seconds_left())
-        self._workers.tell()
-        if not self._told_left:
-            self._told_left = True
-            self._outlets.report_left()
-        self._outlets.through(self._config.shutdown_seconds)
+        """Send what is queued, in what is left of the time, and let what comes after it leave at once.
+
+        Where the end of a lifespan and a signal both ask for it, each returns when it is done: the process ends then.
+        """
+        held = self._flushing.acquire(timeout=self.seconds_left() + _WORDS_SECONDS)
+        try:
+            self._outlets.release()
+            self._outlets.flush(self.seconds_left())
+            self._workers.tell()
+            if not self._told_left:
+                self._told_left = True
+                self._outlets.report_left()
+            self._outlets.through(self._config.shutdown_seconds)
+        finally:
+            if held:
+                self._flushing.release()
 
 
 class AppLife:

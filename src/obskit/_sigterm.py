@@ -22,6 +22,9 @@ from obskit._guard import contained
 
 #: For how long a loop that runs may take to come round before the process ends in the middle of what it is at.
 _LOOP_PATIENCE_SECONDS = 1.0
+#: What comes so soon after a first signal is the same order: hypercorn's parent sends its workers two, a moment apart.
+#: Less than the patience, whose end sends one more.
+_SAME_ORDER_SECONDS = _LOOP_PATIENCE_SECONDS / 2
 #: What asyncio's and uvloop's loops install: the signal's number wakes the loop, which then calls what it was given.
 _OF_LOOPS = ("_sighandler_noop", "_Loop__sighandler")
 
@@ -67,15 +70,17 @@ class _BeforeDefault(_Handler):
     def __init__(self, leave: Callable[[], None]) -> None:
         super().__init__(signal.SIG_DFL)
         self._leave = leave
-        self._asked = False
+        self._asked: float | None = None
         self._leaving = False
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         loop = None
-        if not self._asked:
+        if self._asked is None:
+            self._asked = time.monotonic()
             with contextlib.suppress(RuntimeError):
                 loop = asyncio.get_running_loop()
-        self._asked = True
+        elif time.monotonic() - self._asked < _SAME_ORDER_SECONDS:
+            return
         if loop is None:
             self._end()
         else:
@@ -125,9 +130,9 @@ class _BeforeServer(_Handler):
 def before_default(leave: Callable[[], None]) -> Callable[[], None]:
     """Where nobody handles SIGTERM, have `leave` called before it ends the process.
 
-    It still ends by the signal; one that comes while `leave` is at it ends it at once. Where an event loop runs, that
-    first finishes the step it is in, so that no operation ends by half. Nothing is changed outside of the main thread,
-    or where SIGTERM is handled or ignored.
+    It still ends by the signal; one that comes later, while `leave` is at it, ends it at once. Where an event loop
+    runs, that first finishes the step it is in, so that no operation ends by half. Nothing is changed outside of the
+    main thread, or where SIGTERM is handled or ignored.
 
     Returns:
         A function that restores the default, unless somebody has changed it since.
