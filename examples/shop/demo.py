@@ -36,8 +36,9 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a script's `&` would have the first one ignored
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `&` would have it ignored
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as SIGINT, which a running event loop takes between two steps
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     given, out = arguments(), console()
     try:
         return run(given, out)

@@ -79,7 +79,8 @@ def test_gold_users_are_slow_at_checkout_and_the_dashboard_says_so(backends):
             shares[each["metric"]["value"]][bound] = float(each["values"][-1][1])
     rows = [(tier, *found.values()) for tier, found in sorted(shares.items())]
     show("POST /checkout over so many seconds, by user_tier", ("tier", *shares["gold"]), rows)
-    assert max(shares, key=lambda tier: sum(shares[tier].values())) == "gold"
+    known = shares.keys() - {"none"}  # a handful of strangers, of whom one slow request is a large share
+    assert max(known, key=lambda tier: sum(shares[tier].values())) == "gold"
 
 
 def test_links_lead_from_a_line_to_its_trace_and_from_there_to_lines_and_metrics(stack, backends):
