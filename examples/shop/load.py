@@ -79,7 +79,9 @@ class Pace:
         await asyncio.sleep(begin - now)
 
 
-async def drive(url: str, *, seed: int, seconds: float, rate: float, answered: Callable[[str], None]) -> Counter[str]:
+async def drive(  # noqa: PLR0913  (what load there is to be)
+    url: str, *, seed: int, seconds: float, rate: float, answered: Callable[[str], None], first_order: int = 1
+) -> Counter[str]:
     """Put load on the gateway for a time.
 
     Args:
@@ -88,17 +90,12 @@ async def drive(url: str, *, seed: int, seconds: float, rate: float, answered: C
         seconds: how long requests begin; those in flight are waited for.
         rate: requests a second, as far as SHOPPERS at a time can make them.
         answered: called with each status, or the name of the error where there was no answer.
+        first_order: the number of the first; a shop answers an order that it has had as it did before.
 
     Returns:
         How many of each there were.
     """
-    return await send(url, visits(seed), Pace(rate, random.Random(f"{seed}/pace")), seconds, answered)
-
-
-async def send(
-    url: str, queue: Iterator[list[Request]], pace: Pace, seconds: float, answered: Callable[[str], None]
-) -> Counter[str]:
-    """Put visits on the gateway at a pace, as `drive` does."""
+    queue, pace = visits(seed, first_order), Pace(rate, random.Random(f"{seed}/pace"))
     seen: Counter[str] = Counter()
     until = time.monotonic() + seconds
     async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client, asyncio.TaskGroup() as shoppers:
@@ -133,10 +130,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=math.inf, help="how long (until it is ended)")
     parser.add_argument("--seed", type=int, default=7, help="who they are and what they buy follows from it (7)")
     given = parser.parse_args()
-    # A shop that still runs answers an order that it knows as it did before: each run has numbers of its own.
-    queue = visits(given.seed, first_order=int(time.time()) * 1000)
-    pace = Pace(given.rate, random.Random(f"{given.seed}/pace"))
-    seen = asyncio.run(send(given.url, queue, pace, given.seconds, lambda _: None))
+    work = drive(
+        given.url,
+        seed=given.seed,
+        seconds=given.seconds,
+        rate=given.rate,
+        answered=lambda _: None,
+        first_order=int(time.time()) * 1000,  # each run on a shop that stays has numbers of its own
+    )
+    seen = asyncio.run(work)
     print(", ".join(f"{times} x {outcome}" for outcome, times in seen.most_common()))
 
 

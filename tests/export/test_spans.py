@@ -4,12 +4,8 @@ import io
 import logging
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +18,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import TraceFlags
+from own_process import run_script
 
 from obskit import _guard
 from obskit.export import _queue, otlp
@@ -375,13 +372,7 @@ def test_a_signal_handler_may_end_a_span_while_a_span_ends():
         assert queue.close(20)
         assert queue.tally.exported == len(sink.get_finished_spans()) == queue.tally.produced
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        cwd=Path(__file__).parent,
-        timeout=60,
-        check=False,
-        capture_output=True,
-    )
+    done = run_script(script)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -19,6 +19,7 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_process import run_script
 
 from obskit.export import writer as writer_module
 from obskit.export._turn import Turn
@@ -110,13 +111,6 @@ def make_writer():
         writer.close(0)
         if writer._thread is not None:
             writer._thread.join(AMPLE)
-
-
-def run_script(script, *, timeout=60, **options):
-    return subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)],
-        timeout=timeout, check=False, capture_output=options.pop("capture_output", True), **options,
-    )  # fmt: skip
 
 
 # -- what goes in comes out --------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import random
 import signal
 import threading
 import time
@@ -17,7 +16,7 @@ from collectors import Collector
 from daemon import free_port
 from examples.shop._peers import PORTS
 from examples.shop._processes import environment, start, stop, wait_until_ready
-from examples.shop.load import Pace, send, visits
+from examples.shop.load import drive
 
 from programs import Alertmanager, Jaeger, Loki, Prometheus
 
@@ -161,10 +160,16 @@ class Stack:
     @contextmanager
     def customers(self, seconds, rate=25, seed=SEED):
         """Customers beside what the block does; gives their answers by status, whole once it is left."""
-        seen, pace = Counter(), Pace(rate, random.Random(f"{seed}/pace"))
-        queue = visits(seed, self._next_order)
-        self._next_order += 10_000  # the shop answers an order that it has had from what it kept
-        work = send(self.url, queue, pace, seconds, lambda outcome: seen.update([outcome]))
+        seen = Counter()
+        work = drive(
+            self.url,
+            seed=seed,
+            seconds=seconds,
+            rate=rate,
+            answered=lambda outcome: seen.update([outcome]),
+            first_order=self._next_order,
+        )
+        self._next_order += 10_000
         thread = threading.Thread(target=asyncio.run, args=(work,))
         thread.start()
         try:

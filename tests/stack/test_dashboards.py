@@ -1,7 +1,5 @@
 """Every query of every panel, annotation and variable, asked of the real Prometheus and Loki while the shop runs."""
 
-import asyncio
-import random
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -9,7 +7,6 @@ from dataclasses import replace
 import pytest
 from answers import Backends
 from dashboard_queries import data_sources, from_span, queries
-from examples.shop.load import Pace, send, visits
 from tables import show
 
 ADDRESSES = ("PROMETHEUS_URL", "PROMETHEUS_INTERVAL", "JAEGER_URL", "LOKI_URL", "ALERTMANAGER_URL")
@@ -20,9 +17,8 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def backends(stack, traffic):
-    """Beside what other tests have done: some seconds of customers, whose orders are new ones."""
-    pace = Pace(25, random.Random("dashboards"))
-    asyncio.run(send(stack.url, visits(3, first_order=1_000_000), pace, 12, lambda _: None))
+    """Beside what other tests have done: some seconds of customers."""
+    stack.drive(12, seed=3)
     return Backends(stack.prometheus.url, stack.loki.url, since=stack.begun)
 
 
