@@ -12,7 +12,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
-from cluster import PATH, children, free_port, value
+from cluster import PATH, children, descriptors, free_port, value
 from processes import OPENMETRICS, _samples, parse_openmetrics
 
 from obskit.health import admin as admin_module
@@ -132,13 +132,6 @@ def listening_on(cluster, port):
     wanted = {f"socket:[{inode}]" for inode in inodes}
     [pid] = [pid for pid in children(cluster.popen.pid) if wanted & set(descriptors(pid))]
     return pid
-
-
-def descriptors(pid):
-    with suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                yield str(entry.readlink())
 
 
 def test_a_stranger_on_the_port_is_one_warning_and_the_port_is_taken_when_it_goes(start_service):

@@ -8,7 +8,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from cluster import SETUPS, bases, value
+from cluster import SETUPS, bases, descriptors, value
 
 from receiver import until
 
@@ -161,8 +161,9 @@ def test_two_services_do_not_mix(start_cluster):
 def test_one_process_alone_has_none_of_it(start_service):
     service = start_service("plain:app").ready()
     service.get("/work/1")
-    files = {str(path.readlink()) for path in Path(f"/proc/{service.popen.pid}/fd").iterdir()}
+    files = list(descriptors(service.popen.pid))
     maps = Path(f"/proc/{service.popen.pid}/maps").read_text()
+    assert any("socket:" in file for file in files)
     assert not [file for file in files if "obskit-" in file]
     assert "obskit-" not in maps
     assert "worker_ended" not in service.get("/metrics")[2].decode()
