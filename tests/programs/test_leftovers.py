@@ -19,11 +19,11 @@ ORPHAN = (
 
 @pytest.fixture
 def start(tmp_path):
-    def start(source):
+    def start(source, *options):
         shutil.copy(LEFTOVERS, tmp_path / "conftest.py")
         (tmp_path / "test_it.py").write_text(source)
         (tmp_path / "pytest.ini").touch()
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py", *options]
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
 
     return start
@@ -31,25 +31,30 @@ def start(tmp_path):
 
 @pytest.fixture
 def run(start):
-    def run(source):
-        process = start(source)
+    def run(source, *options):
+        process = start(source, *options)
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
     return run
 
 
-def test_what_a_test_prints_is_shown(run):
-    code, output = run("def test_table():\n    print('one  1')\n\ndef test_silent():\n    pass\n")
+@pytest.fixture(params=[(), ("--numprocesses", "2")], ids=["one process", "two, as make e2e"])
+def options(request):
+    return request.param
+
+
+def test_what_a_test_prints_is_shown(run, options):
+    code, output = run("def test_table():\n    print('one  1')\n\ndef test_silent():\n    pass\n", *options)
     assert code == 0, output
     assert "\ntest_it.py::test_table\none  1\n" in output
     assert "test_silent" not in output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
-def test_what_is_left_running_is_ended_and_fails_the_run(run, tmp_path):
+def test_what_is_left_running_is_ended_and_fails_the_run(run, options, tmp_path):
     # An orphan in a session of its own, as a server's worker may become.
-    code, output = run(f"{ORPHAN}\ndef test_passes():\n    pass\n")
+    code, output = run(f"{ORPHAN}\ndef test_passes():\n    pass\n", *options)
     assert code == 1, output
     pid = (tmp_path / "pid").read_text().strip()
     assert f"ERROR: left running, now killed: {pid} " in output
@@ -57,8 +62,9 @@ def test_what_is_left_running_is_ended_and_fails_the_run(run, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
-def test_a_run_that_is_ended_leaves_nothing_running(start, tmp_path):
-    process = start(f"{ORPHAN}\nimport time\n\ndef test_waits():\n    open('waits', 'w').close()\n    time.sleep(60)\n")
+def test_a_run_that_is_ended_leaves_nothing_running(start, options, tmp_path):
+    waits = "import time\n\ndef test_waits():\n    open('waits', 'w').close()\n    time.sleep(60)\n"
+    process = start(f"{ORPHAN}\n{waits}", *options)
     until((tmp_path / "waits").exists, 30)
     process.terminate()
     output, _ = process.communicate(timeout=60)

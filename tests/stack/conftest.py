@@ -8,6 +8,13 @@ from stack import started
 __all__ = ["pytest_sessionfinish", "pytest_sessionstart", "pytest_terminal_summary"]
 
 
+def pytest_collection_modifyitems(items):
+    """Which process of `make e2e` runs what: all that need the stack the same one, in the order of their files."""
+    for item in items:
+        group = "stack" if "stack" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory):
     """The stack, for all tests of a run that need the whole of it; what they kill they start again."""

@@ -21,7 +21,12 @@ def pytest_sessionstart():
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
-    """Ends what tests left running, and fails the run by it."""
+    """Ends what tests left running, and fails the run by it.
+
+    Where processes of pytest-xdist run the tests, whoever started those does: it adopts what they leave.
+    """
+    if hasattr(session.config, "workerinput"):
+        return
     session.left = _running_children()
     for pid in session.left:
         with suppress(ProcessLookupError):
