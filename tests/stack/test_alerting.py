@@ -60,6 +60,12 @@ def firing(stack):
     return found and found[0][0]
 
 
+def receivers(stack, name):
+    """To whom Alertmanager sends the alerts of a name."""
+    found = httpx.get(f"{stack.alertmanager.url}/api/v2/alerts", params={"filter": f'alertname="{name}"'}).json()
+    return {receiver["name"] for alert in found for receiver in alert["receivers"]}
+
+
 def client_of(stack):
     """A connection a request: a server closes the one on which its app has raised."""
     return httpx.Client(base_url=stack.url, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
@@ -77,6 +83,7 @@ def checkouts(client, count):
 def test_a_fault_wakes_somebody_and_nothing_before(stack, traffic):
     assert not firing(stack)
     assert not alerts_of(stack, OBJECTIVE)
+    until(lambda: "heartbeat" in receivers(stack, "Watchdog"), 60, every=1)  # the way of an alert is whole
     begun = time.monotonic()
     seen = Counter()
     with stack.without("payments"), client_of(stack) as client:
@@ -84,6 +91,7 @@ def test_a_fault_wakes_somebody_and_nothing_before(stack, traffic):
         fired = time.monotonic() - begun
         until(lambda: alerts_of(stack, OBJECTIVE), 60, every=0.5)
         told = time.monotonic() - begun
+    assert "Watchdog" not in {alert["labels"]["alertname"] for alert in stack.webhook.alerts}
     alert = alerts_of(stack, OBJECTIVE)[0]
     assert alert["status"] == "firing"
     assert alert["labels"]["alertname"] == "ErrorBudgetBurnsFast"

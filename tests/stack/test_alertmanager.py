@@ -1,12 +1,16 @@
 """Of one cause one alert: what Alertmanager holds back, and what it does not, by the file that ships."""
 
+import re
 from contextlib import suppress
 
 import httpx
 import pytest
+import yaml
+from daemon import CONFIG
 
 from programs import Alertmanager
 from receiver import until
+from stack import Webhook
 
 ORDERS = {"service_name": "orders", "service_namespace": "shop", "deployment_environment_name": "test"}
 USERS = ORDERS | {"service_name": "users"}
@@ -43,6 +47,31 @@ def test_of_one_cause_one_alert(tmp_path, cause, symptom, silenced):
         assert states(url) == expected
     finally:
         alertmanager.stop()
+
+
+def test_a_service_outside_hears_the_heartbeat_as_the_readme_gives_it_an_address(tmp_path):
+    """What README.md shows takes the place of the receiver that ships, and nobody else hears."""
+    readme = (CONFIG / "prometheus" / "README.md").read_text()
+    [shown] = re.findall(r'```yaml title="alertmanager.yaml"\n(.*?)```', readme, re.DOTALL)
+    [receiver] = yaml.safe_load(shown)["receivers"]
+    team, outside = Webhook(), Webhook()
+    alertmanager = Alertmanager(tmp_path, team.url)
+    config = yaml.safe_load((CONFIG / "prometheus" / "alertmanager.yaml").read_text())
+    assert {"name": receiver["name"]} in config["receivers"]
+    config["receivers"] = [each for each in config["receivers"] if each["name"] != receiver["name"]] + [receiver]
+    (alertmanager.folder / "alertmanager.yaml").unlink()
+    (alertmanager.folder / "alertmanager.yaml").write_text(yaml.safe_dump(config))
+    (alertmanager.folder / receiver["webhook_configs"][0]["url_file"]).write_text(outside.url)
+    try:
+        alertmanager.start()
+        watchdog = {"alertname": "Watchdog", "severity": "none"}
+        httpx.post(f"{alertmanager.url}/api/v2/alerts", json=[{"labels": watchdog}]).raise_for_status()
+        until(lambda: [each["labels"] for each in outside.alerts] == [watchdog], 10, every=0.2)
+        assert team.alerts == []
+    finally:
+        alertmanager.stop()
+        team.close()
+        outside.close()
 
 
 def states(url):

@@ -47,8 +47,13 @@ def test_alertmanager_reads_its_configuration():
 
 @pytest.mark.parametrize(
     ("labels", "receiver"),
-    [(["severity=page", "alertname=ServiceDown"], "team"), (["severity=ticket"], "team"), ([], "team")],
-    ids=["page", "ticket", "neither"],
+    [
+        (["severity=page", "alertname=ServiceDown"], "team"),
+        (["severity=ticket"], "team"),
+        ([], "team"),
+        (["severity=none", "alertname=Watchdog"], "heartbeat"),
+    ],
+    ids=["page", "ticket", "neither", "heartbeat"],
 )
 def test_alerts_are_sent_to(labels, receiver):
     asked = said(
