@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from threading import Thread
 
-from daemon import free_port
 from otlp import CLIENT, SERVER, posted, span, traces
+from ports import free_port
 
 BATCH = 100
 #: Of each batch: one trace with an error, two that are slow. As plan.EXCEPTIONAL says.

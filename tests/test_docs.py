@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 import obskit
 from obskit import redaction, semconv
@@ -166,7 +167,7 @@ class Reader:
         self.name = name
         self.folder = folder
         self.problems = []
-        self._ports = dict(zip(("8000", "8001", "8002", "8003"), free_ports(4), strict=True))
+        self._ports = {port: free_port() for port in ("8000", "8001", "8002", "8003")}
         self._servers = {}
         self._python = None
         self._stack = ExitStack()
@@ -311,14 +312,6 @@ def keep(terminal, chunks):
                 chunks.append(chunk)
         except OSError:  # the last one on the other side has closed it
             return
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def name_of(page):

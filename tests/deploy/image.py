@@ -8,8 +8,8 @@ import time
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 
-from collectors import free_port
 from composed import ROOT, as_user, services
+from ports import free_port
 
 USER = 10001
 TEXT = (ROOT / "Dockerfile").read_text()

@@ -9,9 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from collectors import free_port
 from composed import ROOT, services
 from image import INSTRUCTIONS, TEXT, USER, asked, last, sent, served
+from ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import socket
 from contextlib import suppress
 
 import pytest
+from ports import free_port
 from processes import OPENMETRICS, Process, Service, parsed, requests_of
 
 from receiver import until
@@ -189,11 +190,6 @@ RAW = {
     "half a request": GET[:20],
     "an upgrade that is none": GET + b"upgrade: websocket\r\nsec-websocket-key: \xff\r\n\r\n",
 }
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Granian(Service):

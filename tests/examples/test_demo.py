@@ -15,6 +15,7 @@ from examples.shop import _questions as q
 from examples.shop._processes import ShopError, choose_ports, environment, start, stop, wait_until_ready
 from examples.shop._runs import KEPT, latest, new_run
 from examples.shop._tree import tree
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "users", "orders", "inventory", "pricing", "payments")
@@ -198,12 +199,6 @@ def test_a_service_that_ignores_sigterm_is_killed(tmp_path):
     (note,) = stop([service], seconds=0.5)
     assert note == f"gateway (pid {service.process.pid}) did not stop on SIGTERM and was killed"
     assert service.process.returncode == -signal.SIGKILL
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_busy_port_is_passed_over_with_a_note():

@@ -6,10 +6,11 @@ import socket
 import subprocess
 import threading
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from ports import free_port
 from processes import Process, Service, environment, parsed
 
 from receiver import until
@@ -52,19 +53,18 @@ class Served(Service):
 
     def __init__(self, server, app="served:app", *more, workers=1, folder=APPS, variables=None):
         self.workers, arguments = SERVERS.get(server, (workers, server))
-        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = listener.getsockname()[1]
-        wanted = {"app": app, "fd": listener.fileno(), "port": self.port}
-        command = [each.format_map(wanted) for each in [*arguments.split(), *more]]
-        path = os.pathsep.join(filter(None, (str(folder), environment().get("PYTHONPATH"))))
-        own_port = "{port}" in arguments
-        if own_port:  # it cannot be given a socket
-            listener.close()
-        inherited = () if own_port else (listener.fileno(),)
-        Process.__init__(
-            self, *command, variables={"PYTHONPATH": path, **(variables or {})}, inherited=inherited, cwd=folder
-        )
-        listener.close()
+        wanted, inherited = {"app": app}, ()
+        with ExitStack() as until_it_runs:
+            if "{port}" in arguments:  # it cannot be given a socket
+                self.port = wanted["port"] = free_port()
+            else:
+                listener = until_it_runs.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
+                self.port, wanted["fd"] = listener.getsockname()[1], listener.fileno()
+                inherited = (listener.fileno(),)
+            command = [each.format_map(wanted) for each in [*arguments.split(), *more]]
+            path = os.pathsep.join(filter(None, (str(folder), environment().get("PYTHONPATH"))))
+            variables = {"PYTHONPATH": path, **(variables or {})}
+            Process.__init__(self, *command, variables=variables, inherited=inherited, cwd=folder)
 
     def family(self):
         """The pids of its descendants, but for multiprocessing's own, which ends after them."""

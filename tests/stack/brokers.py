@@ -6,7 +6,8 @@ import uuid
 from contextlib import suppress
 
 from backends import program
-from daemon import Daemon, free_port
+from daemon import Daemon
+from ports import free_port
 
 
 class Broker(Daemon):

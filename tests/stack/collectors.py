@@ -6,7 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backends import program
-from daemon import CONFIG, Daemon, free_port
+from daemon import CONFIG, Daemon
+from ports import free_port
 
 #: What gateways are started with, so that the tail sampler writes the weight of what it keeps into the tracestate.
 FEATURE_GATES = "--feature-gates=+processor.tailsamplingprocessor.usetracestate"

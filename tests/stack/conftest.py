@@ -8,6 +8,7 @@ from stack import started
 __all__ = ["pytest_sessionfinish", "pytest_sessionstart", "pytest_terminal_summary"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Which process of `make e2e` runs what: all that need the stack the same one, in the order of their files."""
     for item in items:

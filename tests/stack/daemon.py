@@ -1,37 +1,13 @@
 """A program that a test starts, kills, and starts again on what it has kept."""
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
 CONFIG = Path(__file__).resolve().parents[2] / "collector-config"
-_given = set()
-#: The ports of this process of a run: those that pytest-xdist starts side by side share none.
-_PORTS = range(
-    16384 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
-    32768,
-    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
-)
-
-
-def free_port():
-    """A port of loopback that nobody listens on, and that no connection is given before who asked for it listens.
-
-    Below those that systems give to connections, of which the programs of a test make many; no port twice.
-    """
-    for port in random.sample(_PORTS, 1000):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in _given:
-                _given.add(port)
-                return port
-    msg = "no port is free"
-    raise OSError(msg)
 
 
 class Daemon:

@@ -5,7 +5,8 @@ from contextlib import suppress
 
 import httpx
 from backends import program
-from daemon import CONFIG, Daemon, free_port
+from daemon import CONFIG, Daemon
+from ports import free_port
 
 PROMETHEUS_FLAGS = ("--enable-feature=exemplar-storage", "--web.enable-otlp-receiver")
 TARGETS = ("services", "collectors", "backends", "alertmanagers")

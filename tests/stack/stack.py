@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 from collectors import Collector
-from daemon import free_port
 from examples.shop._peers import PORTS
 from examples.shop._processes import environment, start, stop, wait_until_ready
 from examples.shop.load import drive
+from ports import free_port
 
 from programs import Alertmanager, Jaeger, Loki, Prometheus
 

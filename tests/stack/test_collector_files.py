@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from backends import program
 from collectors import FEATURE_GATES, Collector, running
-from daemon import CONFIG, free_port
+from daemon import CONFIG
+from ports import free_port
 from tables import show
 
 #: The files that make one Collector, and the program that reads them.

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from backends import program
 from composed import ROOT, STACKS, as_user, services
-from daemon import free_port
+from ports import free_port
 from tables import show
 
 PROGRAMS = {

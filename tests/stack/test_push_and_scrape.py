@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from collectors import Collector, running
-from daemon import free_port
+from ports import free_port
 from tables import show
 
 from programs import Prometheus

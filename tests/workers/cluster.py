@@ -3,10 +3,10 @@
 import json
 import os
 import signal
-import socket
 from contextlib import suppress
 from pathlib import Path
 
+from ports import free_port
 from processes import Service
 
 from receiver import until
@@ -104,8 +104,3 @@ def descriptors(pid):
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 yield str(entry.readlink())
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

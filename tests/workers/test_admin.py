@@ -12,7 +12,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
-from cluster import PATH, children, descriptors, free_port, value
+from cluster import PATH, children, descriptors, value
+from ports import free_port
 from processes import OPENMETRICS, _samples, parse_openmetrics
 
 from obskit.health import admin as admin_module
