@@ -37,8 +37,7 @@ test: $(STAMP)  ## the whole test suite, with branch coverage
 
 e2e: $(STAMP) $(GO)  ## the real Collector, Prometheus, Jaeger, Loki and Kafka behind the shop; the first run builds them
 	@$(BIN)/python tests/stack/backends.py
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder \
-		tests/stack tests/assets/test_every_file.py --durations=20
+	@$(BIN)/python -m pytest --numprocesses 2 tests/stack tests/assets/test_every_file.py --durations=20
 
 matrix:  ## the suite on each Python that is installed: 3.11, 3.12, 3.13
 	@./.ci/matrix 3.11 3.12 3.13

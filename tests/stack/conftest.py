@@ -1,31 +1,18 @@
-"""The stack that tests share; what a run shows and leaves is in leftovers."""
+"""Which process runs what; what a run shows and leaves is in leftovers."""
 
-import pytest
 from leftovers import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary
-
-from stack import started
+from xdist.scheduler import LoadScopeScheduling
 
 __all__ = ["pytest_sessionfinish", "pytest_sessionstart", "pytest_terminal_summary"]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """Which process of `make e2e` runs what: all that need the stack the same one, in the order of their files."""
-    for item in items:
-        group = "stack" if "stack" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFileAndStack(LoadScopeScheduling):
+    """A file to a process, and the files of whole/ to the same one: they share a stack."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.split("::")[0]
+        return "whole" if "/whole/" in file else file
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory):
-    """The stack, for all tests of a run that need the whole of it; what they kill they start again."""
-    with started(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="session")
-def traffic(stack):
-    """Twenty seconds of customers, all of it arrived everywhere; their answers by status."""
-    seen = stack.drive(20)
-    stack.settle()
-    return seen
+def pytest_xdist_make_scheduler(config, log):
+    return ByFileAndStack(config, log)
