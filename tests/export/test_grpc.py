@@ -230,9 +230,7 @@ def test_close_keeps_its_deadline_whatever_the_collector_does(server, how):
     began = time.monotonic()
     assert obs.close(1.0) is False
     assert time.monotonic() - began < 5
-    lost = dropped(obs, "spans")
-    assert sum(lost.values()) == 1
-    assert lost.keys() <= {"unreachable", "shutdown"}
+    assert dropped(obs, "spans") == {"shutdown": 1}
 
 
 def test_export_gives_up_at_its_deadline(server):

@@ -460,11 +460,24 @@ def test_close_keeps_its_deadline_against_a_dead_collector(dead_port, queue_of):
     queue = queue_of(OtlpExporter(SPANS, endpoint=f"http://127.0.0.1:{dead_port}/v1/traces"))
     put(queue, 10)
     started = time.monotonic()
-    queue.close(0.3)
+    assert queue.close(0.3) is False
     assert time.monotonic() - started < 2
     queue._thread.join(5)  # what it says belongs to this test
-    assert sum(nonzero(queue.tally).values()) == 10
-    assert set(nonzero(queue.tally)) <= {"shutdown", "unreachable"}
+    assert nonzero(queue.tally) == {"shutdown": 10}
+
+
+def test_an_export_that_gives_up_at_the_deadline_of_close_is_lost_by_the_stop(queue_of, caplog):
+    """Just before close() does, or just after: it is counted and said the same."""
+    gate = opened([ExportResult({"unreachable": 2, "encode": 1}, "collector: timed out")])
+    gate.endpoint = "http://collector:4318/v1/traces"
+    queue = queue_of(gate, schedule_delay=60)
+    put(queue, 4)
+    assert queue.close(5) is False
+    assert nonzero(queue.tally) == {"shutdown": 2, "encode": 1}
+    assert (queue.tally.exported, queue.tally.queued) == (1, 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "spans not exported before the process stopped, and lost: 2 (http://collector:4318/v1/traces has not taken them)"
+    ]
 
 
 # -- what is said ------------------------------------------------------------------------------------------------

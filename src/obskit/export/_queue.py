@@ -22,7 +22,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
 from obskit._guard import contained
 from obskit._tally import Tally
-from obskit.export._exporter import ERROR, QUEUE_FULL, REASONS, SHUTDOWN, Exporter, ExportResult
+from obskit.export._exporter import ERROR, QUEUE_FULL, REASONS, SHUTDOWN, UNREACHABLE, Exporter, ExportResult
 
 T = TypeVar("T")
 
@@ -105,6 +105,7 @@ class BatchQueue(Generic[T]):
         self._changed = threading.Condition(self._lock)
         self._in_flight: list[T] = []
         self._settled = 0
+        self._too_late = 0
         self._flush_to = 0
         self._thread: threading.Thread | None = None
 
@@ -179,6 +180,7 @@ class BatchQueue(Generic[T]):
             self.flush(timeout)
             left = len(self._in_flight) + len(self._queue)
             self.tally.dropped[SHUTDOWN] += left
+            left += self._too_late
             self._in_flight = []
             self._queue.clear()
             self._changed.notify_all()
@@ -248,15 +250,22 @@ class BatchQueue(Generic[T]):
             return ExportResult({ERROR: len(batch)}, f"the exporter raised {type(fault).__name__}")
 
     def _settle(self, batch: list[T], result: ExportResult) -> None:
+        dropped, too_late = dict(result.dropped), 0
         with self._lock:
             if self._in_flight is not batch:  # close() gave it up and has counted it
                 return
+            if self._closed and UNREACHABLE in dropped:  # as if close() had: it gives both the same deadline
+                too_late = dropped.pop(UNREACHABLE)
+                dropped[SHUTDOWN] = dropped.get(SHUTDOWN, 0) + too_late
+                self._too_late += too_late
             self._in_flight = []
             self._settled += len(batch)
-            self.tally.exported += len(batch) - sum(result.dropped.values())
-            for reason, count in result.dropped.items():
+            self.tally.exported += len(batch) - sum(dropped.values())
+            for reason, count in dropped.items():
                 self.tally.dropped[reason] = self.tally.dropped.get(reason, 0) + count
             self._changed.notify_all()
+        if too_late:  # close() says it
+            return
         try:
             self._report(result)
         except Exception as error:  # of somebody else's filter or handler: the thread goes on
