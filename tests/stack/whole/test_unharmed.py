@@ -17,6 +17,8 @@ from receiver import until
 pytestmark = pytest.mark.timeout(180)
 LENIENT = {"content-type": "application/json"}
 SIGNALS = ("traces", "metrics", "logs")
+#: How many batches of a signal an agent tries to send at a time.
+SENDERS = 10
 #: What is posted as spans: body and headers.
 GARBAGE = {
     "no protobuf": (os.urandom(4096), {}),
@@ -76,29 +78,53 @@ def test_garbage_harms_nobody(stack, traffic):
     assert spans_of(stack)[2] == dropped
 
 
+def post(agent, size):
+    """Twenty spans of twice `size` bytes: their ids, and the agent's answer."""
+    spans = [span("fill", kind=INTERNAL, note=os.urandom(size).hex()) for _ in range(20)]
+    status = posted(agent.endpoint, "/v1/traces", traces({"filler": spans}).SerializeToString(), {})
+    return {each.span_id.hex() for each in spans}, status
+
+
+def occupy(agent):
+    """Exports, a batch each, until all senders of the agent wait with one, for nobody is there: the ids of their spans.
+
+    From then on it takes nothing from its queue; what it takes from one that it cannot write to is lost.
+    """
+    taken = set()
+    for _ in range(100):
+        ids, status = post(agent, 9000)
+        assert status == 200
+        taken |= ids
+        if agent.metric("otelcol_exporter_in_flight_requests", data_type="traces") == SENDERS:
+            return taken
+    msg = "the agent still takes from its queue"
+    raise AssertionError(msg)
+
+
 def fill(agent):
     """Spans until the agent takes no more, as one that cannot write does: the ids of those it took, and the last answer."""
     taken = set()
     for _ in range(400):
-        notes = [span("fill", kind=INTERNAL, note=os.urandom(1500).hex()) for _ in range(20)]
-        status = posted(agent.endpoint, "/v1/traces", traces({"filler": notes}).SerializeToString(), {})
+        ids, status = post(agent, 1500)
         if status != 200:
             return taken, status
-        taken |= {each.span_id.hex() for each in notes}
+        taken |= ids
     return taken, 200
 
 
 def test_a_full_disk_harms_nobody(stack, traffic):
     """The files of the agent may not grow any more while the gateway is away, as on a disk that is full."""
     agent, before = stack.agent, spans_of(stack)
+    stack.gateway.kill()
+    taken = occupy(agent) | occupy(agent)  # twice: a batch more, which waits for a sender
     said = agent.log.stat().st_size
     room = max([said + (256 << 10), *(each.stat().st_size for each in (agent.folder / "queue").iterdir())])
-    stack.gateway.kill()
     unlimited = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (room, unlimited[1]))
     try:
         with stack.customers(10, rate=20) as seen:
-            taken, status = fill(agent)
+            filled, status = fill(agent)
+            taken |= filled
             time.sleep(6)
             counted = {
                 name: value for name, _, value in agent.metrics() if value and ("fail" in name or "refuse" in name)
@@ -123,7 +149,7 @@ def test_a_full_disk_harms_nobody(stack, traffic):
         [
             ("requests answered", sum(seen.values())),
             ("spans produced, exported, dropped and counted", f"{produced:.0f}, {exported:.0f}, {dropped:.0f}"),
-            ("spans that filled it, and its answer to the next", f"{len(taken)}, {status}"),
+            ("spans that it took, and its answer to the next", f"{len(taken)}, {status}"),
             ("of them lost", len(lost())),
             *((name, f"{value:.0f}") for name, value in counted.items()),
             ("what it says", json.loads(complaint or "{}").get("error", "nothing")),
