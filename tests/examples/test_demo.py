@@ -162,7 +162,9 @@ def test_an_interrupted_demo_leaves_no_child(tmp_path, moment, number):
         assert started
         process.send_signal(number)
         rest, _ = process.communicate(timeout=30)
-        assert process.returncode == 130, rest
+        # A shell says 130 of both: `python -m` ends by the signal where it interrupted an exec(), as imports of dataclasses are.
+        assert process.returncode in (130, -signal.SIGINT), rest
+        assert "Interrupted" in rest
         assert "Traceback" not in rest
         assert not [pid for pid in started if alive(pid)]
 
