@@ -46,6 +46,9 @@ def main() -> int:
         out.print(Text.assemble(("The demo stopped. ", "bold red"), str(error)))
         return 1
     except KeyboardInterrupt:
+        # Where it came in an exec(), as imports of dataclasses are, CPython would end a module that -m runs by SIGINT
+        # after all, handled or not: each exec() begins with that forgotten.
+        exec("")  # noqa: S102  (of nothing)
         out.print("\nInterrupted; the services are stopped.")
         return 130
 

@@ -5,6 +5,7 @@ import socket
 
 import httpx
 import pytest
+from ports import free_port
 from processes import Service
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
@@ -181,8 +182,7 @@ class Granian(Service):
     """Takes no socket that is made for it, so its port is one that was free a moment ago."""
 
     def __init__(self, app):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = free_port()
         super().__init__(None, "-m", "granian", "--interface", "asgi", "--port", str(port), "--no-log", app)
         self.port = port
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from examples.shop.load import visits
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ALERT = {
@@ -26,9 +26,7 @@ ALERT = {
 @pytest.fixture
 def alerts():
     """The listener, as compose runs it but for its port: (port, what ends it and returns what it has printed)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", f"from examples.shop.alerts import main; main({port}, '127.0.0.1')"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
